@@ -1,0 +1,70 @@
+"""Conversion at the public edge: Quantities in, float64 in the house unit inside, Quantities out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab.errors import UnitMismatchError
+
+__all__ = ["AGE", "FloatArray", "MASS", "RADIUS", "SURFACE_DENSITY", "value_in"]
+
+FloatArray = npt.NDArray[np.float64]
+
+#: House units: what a bare number means, argument by argument.
+MASS = u.Msun
+RADIUS = u.pc
+AGE = u.Myr
+SURFACE_DENSITY = u.Msun / u.pc**2
+
+
+def value_in(value: Any, unit: u.UnitBase, name: str) -> FloatArray:
+    """Return ``value`` as float64 in ``unit``, with NaN where it is masked.
+
+    Parameters
+    ----------
+    value : `~astropy.units.Quantity`, masked array or array_like
+        Any shape. A bare number is taken to be in ``unit`` already; logarithmic
+        quantities (``dex(solMass)``) are made linear.
+    unit : `~astropy.units.UnitBase`
+        The house unit of the argument.
+    name : str
+        Name of the argument, for the error message.
+
+    Returns
+    -------
+    ndarray
+        float64, same shape as ``value``; never a view that the caller could mutate
+        through a masked array.
+
+    Raises
+    ------
+    UnitMismatchError
+        If ``value`` carries a unit that cannot be converted to ``unit``, or is not numeric.
+    """
+    mask = getattr(value, "mask", None)
+    bare = getattr(value, "unmasked", value)
+    found = getattr(bare, "unit", None)
+    if found is not None:
+        try:
+            quantity = u.Quantity(bare.physical) if hasattr(bare, "physical") else u.Quantity(bare)
+            bare = quantity.to_value(unit)
+        except u.UnitConversionError:
+            msg = (
+                f"{name} has the unit '{found}', which does not convert to '{unit}'; "
+                f"give {name} as a Quantity in '{unit}' or as a bare number meaning '{unit}'"
+            )
+            raise UnitMismatchError(msg) from None
+    elif isinstance(bare, np.ma.MaskedArray):
+        bare = bare.data
+    try:
+        out = np.array(bare, dtype=np.float64)
+    except (TypeError, ValueError):
+        msg = f"{name} is not numeric (got {type(value).__name__}); give numbers in '{unit}'"
+        raise UnitMismatchError(msg) from None
+    if mask is not None and np.any(mask):
+        out[np.broadcast_to(mask, out.shape)] = np.nan
+    return out
