@@ -1,0 +1,80 @@
+"""SC Lab: star clusters and clumps in lensed galaxies; names are imported when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sc_lab._version import __version__
+
+if TYPE_CHECKING:
+    from sc_lab.catalog import read_catalog
+    from sc_lab.cmf import fit_mass_function
+    from sc_lab.density_size import dynamical_age, surface_density
+    from sc_lab.formation import formation_redshift
+    from sc_lab.mock import make_population
+    from sc_lab.population import Settings, analyse
+    from sc_lab.session import Session
+
+__all__ = [
+    "Session",
+    "Settings",
+    "__version__",
+    "analyse",
+    "dynamical_age",
+    "fit_mass_function",
+    "formation_redshift",
+    "make_population",
+    "read_catalog",
+    "surface_density",
+]
+
+#: Where each public name lives.
+_HOME = {
+    "Session": "sc_lab.session",
+    "Settings": "sc_lab.population",
+    "analyse": "sc_lab.population",
+    "dynamical_age": "sc_lab.density_size",
+    "fit_mass_function": "sc_lab.cmf",
+    "formation_redshift": "sc_lab.formation",
+    "make_population": "sc_lab.mock",
+    "read_catalog": "sc_lab.catalog",
+    "surface_density": "sc_lab.density_size",
+}
+_MODULES = frozenset(
+    {
+        "catalog",
+        "cmf",
+        "colours",
+        "cosmology",
+        "density_size",
+        "errors",
+        "export",
+        "formation",
+        "inference",
+        "mock",
+        "population",
+        "properties",
+        "reference",
+        "session",
+        "units",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name or module when it is first used."""
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"sc_lab.{name}")
+    else:
+        msg = f"module 'sc_lab' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the lazy names too."""
+    return sorted({*globals(), *_HOME, *_MODULES})
