@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "SC Lab needs Python 3.11 or newer and found none on PATH; install one, or run: make PYTHON=/path/to/python3.11 lab" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ]; then $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[widgets,test]"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[widgets,test]"
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the tour (LAB_ARGS="--no-browser" and the like are passed on)

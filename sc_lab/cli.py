@@ -128,8 +128,14 @@ def write_notebook(path: Path | None) -> Path:
     if not notebook.exists():
         content = {
             "cells": [
-                {"cell_type": "code", "execution_count": None, "id": "workbench", "metadata": {}, "outputs": [],
-                 "source": source},
+                {
+                    "cell_type": "code",
+                    "execution_count": None,
+                    "id": "workbench",
+                    "metadata": {},
+                    "outputs": [],
+                    "source": source,
+                },
             ],
             "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
             "nbformat": 4,
