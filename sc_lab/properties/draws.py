@@ -1,0 +1,283 @@
+"""Joint draws of the measured properties of every clump, from posterior draws or asymmetric errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from sc_lab import catalog as catalogs
+from sc_lab.errors import InputError
+from sc_lab.properties.models import LensScaling, lens_scaling
+from sc_lab.properties.summary import LEVELS
+from sc_lab.units import FloatArray
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Draws", "joint_draws"]
+
+#: Clumps drawn at once: their temporary arrays stay in the cache of the processor.
+_BLOCK = 512
+#: Standard deviations from the median to the 84 % quantile (0.994).
+_Z84 = float(ndtri(LEVELS[-1]))
+_DRAWS = {"mass": "mass_draws", "age": "age_onset_draws", "r_eff": "r_eff_draws", "sfr": "sfr_draws"}
+#: Draws of shape (n, k), and which clumps have any.
+_Posterior: TypeAlias = tuple[FloatArray, npt.NDArray[np.bool_]]
+_COLUMN = {"mass": "mass", "age": "age_onset", "r_eff": "r_eff", "sfr": "sfr"}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Populations drawn from the errors of a catalogue: row j of every array is one possible truth.
+
+    Attributes
+    ----------
+    mass : ndarray
+        Intrinsic mass [Msun], shape (n_draws, n), C order; NaN where not measured.
+    age : ndarray
+        Age since the onset of star formation [Myr], same shape.
+    r_eff : ndarray
+        Intrinsic effective radius, or its upper limit [pc], same shape.
+    mu : ndarray
+        Absolute magnification, same shape.
+    sfr : ndarray or None
+        Intrinsic star-formation rate [Msun/yr], same shape; None without such a column.
+    index : ndarray of int or None
+        Which posterior draw of the catalogue each entry took, same shape; None without draws columns.
+    without_errors : dict of int
+        By quantity, how many measured clumps have no usable errors and so do not scatter.
+    """
+
+    mass: npt.NDArray[Any]
+    age: npt.NDArray[Any]
+    r_eff: npt.NDArray[Any]
+    mu: npt.NDArray[Any]
+    sfr: npt.NDArray[Any] | None = None
+    index: npt.NDArray[np.int32] | None = None
+    without_errors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n_draws(self) -> int:
+        """Number of populations drawn."""
+        return int(self.mass.shape[0])
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A two-piece log-normal for each clump: median and the widths of ln below and above it."""
+
+    median: FloatArray
+    below: FloatArray
+    above: FloatArray
+
+    def fill(self, out: npt.NDArray[Any], normal: npt.NDArray[Any], rows: slice) -> None:
+        """Write median * exp(width * normal) of some clumps; ``normal`` is used up."""
+        dtype = out.dtype
+        lower = np.minimum(normal, 0.0)
+        lower *= self.below[rows].astype(dtype)
+        np.maximum(normal, 0.0, out=normal)
+        normal *= self.above[rows].astype(dtype)
+        normal += lower
+        np.exp(normal, out=normal)
+        np.multiply(normal, self.median[rows].astype(dtype), out=out)
+
+
+def joint_draws(
+    table: Table, *, n_draws: int = 500, lens_model: str = "", rng: Any = None, dtype: npt.DTypeLike = np.float64
+) -> Draws:
+    """Draw populations from the measurement errors of a catalogue, all properties jointly.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        A catalogue of n clumps. Its masses, rates and radii are intrinsic for the reference lens
+        model, and their errors and draws are those at fixed magnification: the magnification
+        has its own errors and is applied here.
+    n_draws : int
+        Populations to draw.
+    lens_model : str
+        Name of the lens model whose magnifications apply; empty for the reference model.
+    rng : int, `~numpy.random.Generator` or None
+        Seed or generator; the same seed gives the same draws.
+    dtype : {float64, float32}
+        Storage. float32 holds 7 digits, halves the memory and more than halves the time: for
+        50 000 clumps x 500 populations each array takes 200 MB in float64 and 100 MB in float32.
+
+    Returns
+    -------
+    Draws
+        Arrays of shape (n_draws, n) in house units.
+
+    Raises
+    ------
+    InputError
+        If the catalogue has no such lens model, or ``n_draws`` or ``dtype`` is impossible.
+
+    Notes
+    -----
+    Claeyssens et al. 2026, section 3.4. For each clump and population:
+
+    - posterior draws (``mass_draws``, ``age_onset_draws``, ``r_eff_draws``, ``sfr_draws``) are
+      resampled with one index for all of them, so that their correlations survive;
+    - without draws, a value with asymmetric errors becomes a two-piece log-normal whose 16, 50 and
+      84 % quantiles are ``value - err_lo``, ``value`` and ``value + err_hi`` exactly. Where
+      ``err_lo >= value`` no positive quantity has such a quantile: its 16 % quantile is then put at
+      ``value / (1 + err_lo / value)``, the mirror image in ln of an upper error of that size;
+    - a missing error does not scatter on its side, nor does a value of zero;
+    - the magnification is drawn independently of the rest, likewise two-piece log-normal; the
+      tangential one moves with it (same quantile). Mass and rate go as 1/mu, radii as
+      1/sqrt(mu), upper limits of the radius as 1/mu_t, or 1/sqrt(mu) without mu_t;
+    - upper limits stay limits: nothing but the magnification scatters them.
+
+    Clumps outside the map of the lens model have NaN but for the age, which needs no lens.
+    """
+    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
+        msg = f"n_draws is {n_draws!r}; give a whole number of at least 1"
+        raise InputError(msg)
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
+        msg = f"dtype is {dtype!r}; the draws are stored as float64 or float32"
+        raise InputError(msg)
+    generator = np.random.default_rng(rng)
+    names = [name for name in _COLUMN if name != "sfr" or {"sfr", "sfr_draws"} & set(table.colnames)]
+    scaling = lens_scaling(table, lens_model)
+    limit = catalogs.flags(table, "r_eff_is_limit")
+    splits = {name: _split(table, _COLUMN[name]) for name in names}
+    radius = splits["r_eff"]
+    splits["r_eff"] = _Split(radius.median, np.where(limit, 0.0, radius.below), np.where(limit, 0.0, radius.above))
+    posterior = _posteriors(table, names, limit)
+    suffix = f"_{lens_model}" if lens_model else ""
+    mu, mu_t = _split(table, f"mu{suffix}"), _split(table, f"mu_t{suffix}")
+
+    n = len(table)
+    out = {name: np.empty((n_draws, n), dtype=kind) for name in (*names, "mu")}
+    index = np.empty((n_draws, n), dtype=np.int32) if posterior else None
+    for start in range(0, n, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, n))
+        shape = (n_draws, rows.stop - rows.start)
+        if index is not None:
+            depth = next(iter(posterior.values()))[0].shape[1]
+            index[:, rows] = generator.integers(0, depth, size=shape, dtype=np.int32)
+        for name in names:
+            _draw_one(out[name][:, rows], splits[name], posterior.get(name), index, rows, generator)
+        normal = _normal(generator, shape, kind)
+        flux, size = _lens(out["mu"][:, rows], normal, mu, mu_t, scaling, rows)
+        for name in ("mass", "sfr"):
+            if name in out:
+                out[name][:, rows] *= flux
+        out["r_eff"][:, rows] *= size
+    return Draws(
+        mass=out["mass"],
+        age=out["age"],
+        r_eff=out["r_eff"],
+        mu=out["mu"],
+        sfr=out.get("sfr"),
+        index=index,
+        without_errors=_without_errors(splits, posterior, mu, limit),
+    )
+
+
+def _normal(generator: np.random.Generator, shape: tuple[int, int], kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return standard normals scaled so that their 16 and 84 % quantiles are -1 and 1."""
+    single = kind == np.dtype(np.float32)
+    normal: npt.NDArray[Any] = (
+        generator.standard_normal(shape, dtype=np.float32) if single else generator.standard_normal(shape)
+    )
+    normal *= kind.type(1.0 / _Z84)
+    return normal
+
+
+def _draw_one(
+    out: npt.NDArray[Any], split: _Split, posterior: _Posterior | None,
+    index: npt.NDArray[np.int32] | None, rows: slice, generator: np.random.Generator,
+) -> None:
+    """Draw one quantity of a block of clumps at fixed magnification."""
+    has = None if posterior is None else posterior[1][rows]
+    if has is None or not has.all():
+        split.fill(out, _normal(generator, (out.shape[0], out.shape[1]), out.dtype), rows)
+    if posterior is None or has is None or index is None or not has.any():
+        return
+    picked = np.take_along_axis(posterior[0][rows], index[:, rows].T, axis=1)
+    out[:, has] = picked[has].T
+
+
+def _lens(
+    out: npt.NDArray[Any], normal: npt.NDArray[Any], mu: _Split, mu_t: _Split, scaling: LensScaling, rows: slice
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Draw the magnification of a block; return the factors on masses and on radii."""
+    tangential = scaling.tangential[rows]
+    along = np.flatnonzero(tangential)
+    quantile = normal[:, along]
+    mu.fill(out, normal, rows)
+    with np.errstate(invalid="ignore"):
+        # mu_median / mu_draw; a clump without magnification keeps its catalogue value in the reference model.
+        ratio = (mu.median[rows].astype(out.dtype) / out).astype(out.dtype, copy=False)
+    unlensed = np.isnan(mu.median[rows])
+    if unlensed.any():
+        ratio[:, unlensed] = 1.0
+    size = np.sqrt(ratio)
+    if along.size:
+        drawn = np.empty_like(quantile)
+        part = _Split(mu_t.median[rows][along], mu_t.below[rows][along], mu_t.above[rows][along])
+        part.fill(drawn, quantile, slice(None))
+        size[:, along] = part.median.astype(out.dtype) / drawn
+    ratio *= scaling.flux[rows].astype(out.dtype)
+    size *= scaling.size[rows].astype(out.dtype)
+    return ratio, size
+
+
+def _split(table: Table, name: str) -> _Split:
+    """Return the two-piece log-normals of a column with its asymmetric errors."""
+    value = catalogs.values(table, name)
+    low, high = catalogs.values(table, f"{name}_err_lo"), catalogs.values(table, f"{name}_err_hi")
+    positive = value > 0
+    safe = np.where(positive, value, 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fraction = low / safe
+        below = np.where(fraction < 1.0, -np.log1p(-fraction), np.log1p(fraction))
+        above = np.log1p(high / safe)
+    return _Split(
+        median=value,
+        below=np.where(positive & np.isfinite(low), below, 0.0),
+        above=np.where(positive & np.isfinite(high), above, 0.0),
+    )
+
+
+def _posteriors(table: Table, names: list[str], limit: npt.NDArray[np.bool_]) -> dict[str, _Posterior]:
+    """Return the draws columns that the catalogue has, and which clumps have draws in them."""
+    out: dict[str, _Posterior] = {}
+    for name in names:
+        if _DRAWS[name] not in table.colnames:
+            continue
+        draws = catalogs.values(table, _DRAWS[name])
+        if draws.ndim != 2 or draws.shape[1] == 0:
+            msg = f"{_DRAWS[name]} has the shape {draws.shape}; each row must hold an array of at least one draw"
+            raise InputError(msg)
+        has = np.isfinite(draws).any(axis=1)
+        out[name] = draws, np.asarray(has & ~limit if name == "r_eff" else has)
+    depths = {_DRAWS[name]: pair[0].shape[1] for name, pair in out.items()}
+    if len(set(depths.values())) > 1:
+        words = ", ".join(f"{name} has {depth}" for name, depth in depths.items())
+        msg = f"the draws columns differ in length ({words}); draw j must belong together across all of them"
+        raise InputError(msg)
+    return out
+
+
+def _without_errors(
+    splits: dict[str, _Split], posterior: dict[str, _Posterior], mu: _Split, limit: npt.NDArray[np.bool_]
+) -> dict[str, int]:
+    """Count the measured clumps that do not scatter for want of errors; limits are not expected to have any."""
+    out = {}
+    for name, split in {**splits, "mu": mu}.items():
+        silent = np.isfinite(split.median) & (split.below == 0) & (split.above == 0)
+        if name == "r_eff":
+            silent &= ~limit
+        pair = posterior.get(name)
+        if pair is not None:
+            silent &= ~pair[1]
+        out[name] = int(np.count_nonzero(silent))
+    return out
