@@ -7,26 +7,41 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sc_lab._version import __version__
 from sc_lab.errors import InputError, OptionalDependencyError, ScLabError
 
 if TYPE_CHECKING:
-    from sc_lab.population import Population
     from sc_lab.session import Session
 
-__all__ = ["main"]
+__all__ = ["main", "write_notebook"]
 
 _REFUSED = 2
-_NOTEBOOK_CELL = (
-    "from pathlib import Path\n\n"
-    "from sc_lab_widgets import Workbench\n\n"
-    "wb = Workbench(Path({name}))  # edits are kept in the project file beside it\n"
-    "wb"
-)
+_SQLITE = b"SQLite format 3\x00"
+
+_DEMONSTRATION_CELL = """\
+from sc_lab_widgets import Workbench
+
+wb = Workbench()
+wb"""
+_PROJECT_CELL = """\
+from sc_lab.session import Session
+from sc_lab_widgets import Workbench
+
+wb = Workbench(Session.open({project}))
+wb"""
+_CATALOG_CELL = """\
+from sc_lab.catalog import read_catalog
+from sc_lab.session import Session
+from sc_lab_widgets import Workbench
+
+# Every edit is kept in the project file; delete it to start afresh.
+wb = Workbench(Session(read_catalog({catalog}), project={project}))
+wb"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,18 +58,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after one sentence on the standard error stream.
     """
     options = _parser().parse_args(argv)
-    try:
-        return int(options.run(options))
-    except ScLabError as error:
-        return _refuse(str(error))
-    except OSError as error:
-        named = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{named}{error.strerror or error}")
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        try:
+            return int(options.run(options))
+        except ScLabError as error:
+            return _refuse(str(error))
+        except OSError as error:
+            named = f"{error.filename}: " if error.filename else ""
+            return _refuse(f"{named}{error.strerror or error}")
+
+
+def _say(line: str) -> None:
+    print(_shown(line))
+
+
+def _shown(text: str) -> str:
+    """Return the text on one line, without control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _refuse(sentence: str) -> int:
-    print(f"sc-lab: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"sc-lab: {_shown(sentence)}", file=sys.stderr)
     return _REFUSED
+
+
+def _tell(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"sc-lab: note: {_shown(str(message))}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +122,7 @@ def _open(options: argparse.Namespace) -> int:
         msg = "the workbench needs the notebook extras: pip install 'sc-lab[widgets]'"
         raise OptionalDependencyError(msg)
     notebook = write_notebook(None if options.path is None else _existing(options.path))
-    command = [sys.executable, "-m", "jupyterlab", str(notebook)]
+    command = [sys.executable, "-m", "jupyterlab", str(notebook), f"--ServerApp.root_dir={notebook.parent}"]
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:
@@ -120,23 +150,23 @@ def write_notebook(path: Path | None) -> Path:
         The notebook. It holds the file's name as a quoted string, whatever the name contains.
     """
     if path is None:
-        notebook = Path.cwd() / "sc_lab_demonstration.ipynb"
-        source = "from sc_lab_widgets import Workbench\n\nwb = Workbench()\nwb"
+        notebook, source = Path.cwd() / "sc_lab_demonstration.ipynb", _DEMONSTRATION_CELL
     else:
-        notebook = path.resolve().with_name(f"{path.stem}.workbench.ipynb")
-        source = _NOTEBOOK_CELL.format(name=ascii(path.name))
+        notebook = path.resolve().with_name(f"{path.name}.workbench.ipynb")
+        project = path.name if _is_project(path) else f"{path.stem}.sclab"
+        cell = _PROJECT_CELL if _is_project(path) else _CATALOG_CELL
+        source = cell.format(catalog=ascii(path.name), project=ascii(project))
     if not notebook.exists():
+        code: dict[str, object] = {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "workbench",
+            "metadata": {},
+            "outputs": [],
+            "source": source,
+        }
         content = {
-            "cells": [
-                {
-                    "cell_type": "code",
-                    "execution_count": None,
-                    "id": "workbench",
-                    "metadata": {},
-                    "outputs": [],
-                    "source": source,
-                },
-            ],
+            "cells": [code],
             "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
             "nbformat": 4,
             "nbformat_minor": 5,
@@ -148,32 +178,60 @@ def write_notebook(path: Path | None) -> Path:
 # ---- export, info ----------------------------------------------------------------------
 def _export(options: argparse.Namespace) -> int:
     from sc_lab.export import catalog_table, write_table
+    from sc_lab.session import population_of
 
     with _session(options.project) as session:
-        write_table(catalog_table(_population(session)), options.output, overwrite=options.overwrite)
-    print(f"wrote {options.output}")
+        table = catalog_table(population_of(session))
+    write_table(table, options.output, overwrite=options.overwrite)
+    _say(f"wrote {options.output}: {len(table)} clumps")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
     with _session(options.path) as session:
         for line in _describe(session):
-            print(line)
+            _say(line)
     return 0
 
 
-def _describe(session: Session) -> list[str]:
-    raise NotImplementedError
+def _describe(session: Session) -> Iterator[str]:
+    from sc_lab.population import Settings
+    from sc_lab.session import population_of
+
+    population = population_of(session)
+    document, defaults = session.document, Settings().to_dict()
+    record = session.catalog.meta.get("sc_lab", {})
+    yield f"catalogue: {document.catalog_name or 'unnamed'}"
+    if record.get("sha256"):
+        yield f"sha256: {record['sha256']}"
+    if record.get("column_map"):
+        yield f"column map: {record['column_map']}"
+    yield f"columns: {', '.join(session.catalog.colnames)}"
+    yield f"lens models: {', '.join(name or 'reference' for name in session.lens_models)}"
+    if session.path is not None:
+        yield f"project: {session.path} ({len(session.log)} steps{', read-only' if session.read_only else ''})"
+    changed = {key: value for key, value in document.settings.to_dict().items() if value != defaults[key]}
+    yield "settings: " + (", ".join(f"{key} = {value}" for key, value in changed.items()) or "all at their defaults")
+    for name, number in population.counts.items():
+        yield f"{name.replace('_', ' ')}: {number}"
+    for clump, reason in document.excluded:
+        yield f"excluded {clump}: {reason or 'no reason given'}"
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path) -> Session:
+    from sc_lab.catalog import read_catalog
     from sc_lab.session import Session
 
-    return Session.open(_existing(path))
+    file = _existing(path)
+    return Session.open(file) if _is_project(file) else Session(read_catalog(file))
 
 
-def _population(session: Session) -> Population:
-    raise NotImplementedError
+def _is_project(path: Path) -> bool:
+    """Tell a project by its ending or, renamed, by its first bytes."""
+    if path.suffix == ".sclab":
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def _existing(path: Path) -> Path:
