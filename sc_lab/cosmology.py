@@ -169,7 +169,7 @@ def age_of_universe(z: Any, *, cosmology: FLRW | None = None) -> u.Quantity:
     Examples
     --------
     >>> from sc_lab.cosmology import age_of_universe
-    >>> round(age_of_universe(6.0).to_value("Myr"), 1)
+    >>> round(float(age_of_universe(6.0).to_value("Myr")), 1)
     917.0
     """
     redshift = value_in(z, u.one, "z")
