@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
 
 __all__ = ["Browser", "Timing", "find_chromium"]
 
@@ -74,7 +75,10 @@ _PROBE = r"""
     afterPaint((now) => { a.due.delete(name); a.first[name] ??= now; a.latest = now; a.paints.push([name, now]); });
   };
   const clear = CanvasRenderingContext2D.prototype.clearRect;
-  CanvasRenderingContext2D.prototype.clearRect = function (...args) { drawn(this.canvas); return clear.apply(this, args); };
+  CanvasRenderingContext2D.prototype.clearRect = function (...args) {
+    drawn(this.canvas);
+    return clear.apply(this, args);
+  };
   P.arm = (names, kind, newest) => {
     P.armed = {names: new Set(names), kind, newest, start: null, inputs: 0, first: {}, latest: 0, last: 0, draws: {},
       due: new Set(), paints: [], arrivals: []};
@@ -93,7 +97,8 @@ _PROBE = r"""
       super(...args);
       this.addEventListener("message", (e) => {
         const a = P.armed;
-        if (a && a.start !== null) a.arrivals.push([performance.now() - a.start, e.data.byteLength ?? e.data.length ?? 0]);
+        const bytes = e.data.byteLength ?? e.data.length ?? 0;
+        if (a && a.start !== null) a.arrivals.push([performance.now() - a.start, bytes]);
       });
     }
   };
@@ -193,7 +198,7 @@ class Browser:
         self.url = ""
 
     # ---- start and end -----------------------------------------------------------------------------------------
-    def __enter__(self) -> Browser:
+    def __enter__(self) -> Self:
         """Start the server and the browser."""
         try:
             self._start()
@@ -337,8 +342,9 @@ class Browser:
 
     def _await_notebook(self) -> None:
         self.wait_for(
-            """() => { const k = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
-            return window.jupyterapp?.shell?.currentWidget?.context?.isReady && k && ['idle', 'busy'].includes(k.status) }"""
+            """() => { const notebook = window.jupyterapp?.shell?.currentWidget;
+            const kernel = notebook?.sessionContext?.session?.kernel;
+            return notebook?.context?.isReady && ['idle', 'busy'].includes(kernel?.status); }"""
         )
         if self.app == "lab":
             self.js("() => { const s = window.jupyterapp.shell; s.collapseLeft(); s.collapseRight(); }")

@@ -127,8 +127,9 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     wants = traitlets.List(traitlets.Unicode(), help="the kinds of input Python listens to").tag(sync=True)
 
     def __init__(self, root: LayoutDOM, *, label: str = "linked plots", **kwargs: Any) -> None:
+        # Guards the queue and the packing, never a callback: those may wait for locks of their own.
         self._lock = threading.RLock()
-        self._depth = 0
+        self._held = threading.local()
         self._pending: list[DocumentPatchedEvent] = []
         self._scheduled = False
         self._loop = _running_loop()
@@ -160,15 +161,25 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     # ---- kernel to browser -------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Send everything changed inside the block as one message when the outermost block ends."""
-        with self._lock:
-            self._depth += 1
-            try:
+        """Send everything this thread changes inside the block as one message when the outermost block ends."""
+        try:
+            with self._holding():
                 yield
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.flush()
+        finally:
+            if not self._depth:
+                self.flush()
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[None]:
+        self._held.depth = self._depth + 1
+        try:
+            yield
+        finally:
+            self._held.depth -= 1
+
+    @property
+    def _depth(self) -> int:
+        return getattr(self._held, "depth", 0)
 
     def flush(self) -> None:
         """Send what is waiting now, without waiting for the callback to return.
@@ -290,9 +301,8 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     def _handle_events(self, content: dict[str, Any]) -> None:
         origin = _Origin(content["view"])
         deserializer: Deserializer | None = None
-        with self._lock:
-            self._depth += 1
-            try:
+        try:
+            with self._holding():
                 for item in json.loads(content["body"]):
                     with self.reporting():
                         if item["kind"] == "Key":
@@ -304,9 +314,8 @@ class BokehPane(Reporting, anywidget.AnyWidget):
                             ready, deserializer = deserializer or self._deserializer(origin), None
                             self._apply(ready, item, origin)
                             deserializer = ready
-            finally:
-                self._depth -= 1
-                self._send_pending(ack=(origin.view, content["seq"]))
+        finally:
+            self._send_pending(ack=(origin.view, content["seq"]))
 
     def _deserializer(self, origin: _Origin) -> Deserializer:
         return Deserializer(list(self.document.models), setter=origin)
@@ -321,7 +330,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
             model = getattr(event["msg_data"], "model", None)
             if model is not None:
                 # bokeh 3.9 does not notice on_event() of a model that is in a document already.
-                model._update_event_callbacks()
+                model._update_event_callbacks()  # noqa: SLF001 - there is no public way
         DocumentPatchedEvent.handle_event(self.document, event, origin)
 
     def _call(self, callbacks: list[Any], argument: object) -> None:

@@ -38,7 +38,7 @@ def words_of(error: BaseException) -> str:
 class Reporting(traitlets.HasTraits):
     """Mixin of widgets whose callbacks may fail: keeps the last error and its words, never the traceback on screen."""
 
-    error = traitlets.Unicode("", help="what the last failing callback said; empty when nothing is wrong").tag(sync=True)
+    error = traitlets.Unicode("", help="what the last failing callback said, or nothing").tag(sync=True)
     last_error: BaseException | None = None
 
     @contextlib.contextmanager

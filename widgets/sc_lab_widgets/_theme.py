@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bokeh.themes import Theme
 
-__all__ = ["DARK", "LIGHT", "TABLE_STYLES", "theme"]
+__all__ = ["DARK", "LIGHT", "TABLE_STYLESHEET", "theme"]
 
 
 def _make(paper: str, ink: str, faint: str, line: str) -> Theme:
@@ -62,7 +62,7 @@ def theme(*, dark: bool) -> Theme:
 
 
 # Custom properties of the page reach into shadow roots, so one sheet serves both themes.
-TABLE_STYLES: Final = """
+TABLE_STYLESHEET: Final = """
 :host {
   --sc-paper: var(--jp-layout-color0, #fff); --sc-band: var(--jp-layout-color1, #f5f5f5);
   --sc-head: var(--jp-layout-color2, #eee); --sc-ink: var(--jp-ui-font-color1, #212121);
