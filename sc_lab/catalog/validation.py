@@ -24,7 +24,7 @@ from sc_lab.catalog.formats import META_KEY
 from sc_lab.catalog.maps import ColumnMap, Source
 from sc_lab.errors import CatalogError
 
-__all__ = ["build", "content_sha256", "finish"]
+__all__ = ["build", "clean_text", "content_sha256", "finish"]
 
 #: Texts that stand for "no value" in a column of numbers.
 MISSING_TEXTS = frozenset({"", "-", "--", "...", "nan", "none", "null", "n/a", "na", "masked"})
@@ -443,14 +443,30 @@ def _as_text(column: Any) -> list[str]:
 
 def _clean(work: _Work, name: str, texts: list[str]) -> list[str]:
     """Replace characters that no file format carries (control characters, lone surrogates) and trim the ends."""
-    out = texts
-    if not all(each.isprintable() for each in texts):
-        out = ["".join(" " if _unsafe(c) else c for c in each) for each in texts]
-    out = [each.strip() for each in out]
+    out = [clean_text(each) for each in texts]
     changed = sum(a != b for a, b in zip(texts, out, strict=True))
     if changed:
         work.notes.append(f"{name}: control characters and outer spaces removed in {changed} rows")
     return out
+
+
+def clean_text(text: str) -> str:
+    """Return text that every file format carries unchanged.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        Control characters, line separators, lone surrogates and non-characters as spaces,
+        outer spaces removed; everything else as it was.
+    """
+    if not text.isprintable():
+        text = "".join(" " if _unsafe(character) else character for character in text)
+    return text.strip()
 
 
 def _unsafe(character: str) -> bool:
