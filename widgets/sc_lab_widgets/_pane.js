@@ -43,12 +43,20 @@ async function fetchBokeh(model, view, signal) {
       script.remove();
     }
     if (!window.Bokeh) throw new Error("BokehJS did not load");
+    clipOverlays(window.Bokeh);
     return window.Bokeh;
   } finally {
     delete window.Bokeh;
     if (before) Object.defineProperty(window, "Bokeh", before);
     window.define = amd;
   }
+}
+
+// Glyphs with level="overlay" lie on a canvas of their own and are redrawn without the rest of the figure, which is
+// what makes a live layer over thousands of still points fast. Bokeh does not clip them to the frame: we do.
+function clipOverlays(Bokeh) {
+  const {GlyphRendererView} = Bokeh.require("models/renderers/glyph_renderer");
+  Object.defineProperty(GlyphRendererView.prototype, "needs_clip", {get() { return this.model.level === "overlay"; }});
 }
 
 async function bokehOf(model, view, signal) {
