@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the tour (LAB_ARGS="--no-browser" and the like are passed on)
-	$(BIN)/python -m jupyterlab notebooks/00_tour.ipynb $(ROOT_ARGS) $(LAB_ARGS)
+	$(BIN)/python -m jupyterlab notebooks/00_tour.ipynb "--ServerApp.root_dir=$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS)
 
 lint: $(STAMP) ## Style, format, types, layers
 	$(BIN)/ruff check .
