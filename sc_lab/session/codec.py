@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import astropy.units as u
@@ -279,6 +280,9 @@ def _decode_column(column: StoredColumn) -> Any:
     mask = None
     if kind.startswith("masked"):
         mask = np.frombuffer(column.mask, dtype=np.uint8).reshape(shape).astype(bool)
+    if not all(isinstance(info[part], (str, NoneType)) for part in ("unit", "description", "format")):
+        msg = f"the column {column.name!r} has a unit, description or format that is not text"
+        raise ProjectError(msg)
     unit = None if info["unit"] is None else u.Unit(info["unit"])
     out: Any
     if kind.endswith("quantity"):

@@ -246,8 +246,8 @@ class Session:
                 msg = (
                     f"{path} is about the catalogue {found.catalog_name!r} "
                     f"({len(core.history.ids)} clumps, contents {found.catalog_sha256[:12]}), "
-                    f"not about {empty.catalog_name!r} ({len(table)} clumps, contents {sha256[:12]}); choose another project file for it, "
-                    "or continue this one with Session.open"
+                    f"not about {empty.catalog_name!r} ({len(table)} clumps, contents {sha256[:12]}); "
+                    "choose another project file for it, or continue this one with Session.open"
                 )
                 raise ProjectError(msg)
             self._attach(core)
