@@ -625,7 +625,10 @@ def content_sha256(table: Table) -> str:
             digest.update("\0".join(map(str, bare.ravel().tolist())).encode("utf-8", "replace"))
         else:
             bare = bare.astype(bare.dtype.newbyteorder("<"))
-            if mask is not None:
+            if bare.dtype.kind == "f":
+                # A NaN and a masked value are the same gap, and NaN has many bit patterns.
+                mask = np.isnan(bare) if mask is None else mask | np.isnan(bare)
+            if mask is not None and mask.any():
                 bare = np.where(mask, np.zeros((), dtype=bare.dtype), bare)
                 digest.update(np.packbits(mask).tobytes())
             digest.update(np.ascontiguousarray(bare).tobytes())
