@@ -386,9 +386,8 @@ def test_a_second_process_opens_read_only_and_says_who_has_it(catalog, project):
             assert told == [{"kept", "history"}]
             assert len(session.log) == 6
 
+            shutil.move(project, project.with_name("y.sclab"))
             with pytest.raises(ProjectError, match=f"process {process.pid}"):
-                shutil.copy(project, project.with_name("y.sclab"))
-                project.unlink()
                 Session(catalog, project=project)
             shutil.move(project.with_name("y.sclab"), project)
     finally:
@@ -444,6 +443,34 @@ def test_a_write_protected_project_opens_read_only_and_says_so(project, what):
         target.chmod(mode)
     with Session.open(project) as session:
         assert session.undo()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a kill that leaves a journal is made with POSIX signals")
+def test_a_commit_broken_off_is_rolled_back_even_where_nothing_can_be_written(project):
+    """The journal of a killed commit cannot be rolled back in place; a copy can."""
+    with Session.open(project) as session:
+        document, log = session.document, session.log
+    code = (
+        "import os, signal, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('PRAGMA cache_size=1'); c.execute('BEGIN IMMEDIATE')\n"
+        "c.executemany('INSERT INTO steps VALUES (?, ?, ?)', ((n, 'x' * 5000, '') for n in range(4, 90)))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(project)], check=False)
+    assert project.with_name("x.sclab-journal").stat().st_size > 0  # success trivial otherwise
+    broken = project.read_bytes()
+    mode = stat.S_IMODE(project.parent.stat().st_mode)
+    project.parent.chmod(mode & ~0o222)
+    try:
+        with Session.open(project) as session:
+            assert session.read_only
+            assert (session.document, session.log) == (document, log)
+        assert project.read_bytes() == broken
+    finally:
+        project.parent.chmod(mode)
+    with Session.open(project) as session:
+        assert (session.document, session.log) == (document, log)
 
 
 def test_running_a_cell_again_shares_the_session(catalog, project):

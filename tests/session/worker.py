@@ -19,7 +19,7 @@ from sc_lab.session import Session
 IDS = [f"c{i:02d}" for i in range(8)]
 
 
-def random_edits(session, rng, acknowledge):
+def random_edits(session, rng, pipe):
     """Edit for ever; acknowledge each step after the call that made it has returned."""
     while True:
         before = len(session._core.history.log)
@@ -41,7 +41,7 @@ def random_edits(session, rng, acknowledge):
         except InputError:
             pass
         for step in session._core.history.log[before:]:
-            acknowledge(step)
+            os.write(pipe, json.dumps(step).encode() + b"\n")
 
 
 def kill_rounds(directory, rounds, seed):
@@ -67,9 +67,7 @@ def kill_rounds(directory, rounds, seed):
             os.close(read)
             session = Session(catalog, project=path)
             os.write(write, b"open\n")
-            random_edits(
-                session, random.Random(rng.random() + number), lambda s: os.write(write, json.dumps(s).encode() + b"\n")
-            )
+            random_edits(session, random.Random(rng.random() + number), write)
         os.close(write)
         heard = b""
         if rng.random() < 0.75:
