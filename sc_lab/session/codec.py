@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -20,7 +21,15 @@ from astropy.utils.masked import Masked
 from sc_lab.errors import InputError, ProjectError, ScLabWarning
 from sc_lab.session.document import canonical_json, parse_json
 
-__all__ = ["StoredColumn", "decode_meta", "decode_table", "encode_meta", "encode_table", "fingerprint"]
+__all__ = [
+    "StoredColumn",
+    "decode_meta",
+    "decode_table",
+    "encode_meta",
+    "encode_table",
+    "fingerprint",
+    "kept_as_columns",
+]
 
 #: Plain numbers, truth values and text; neither objects nor structures.
 _DTYPE = re.compile(r"[<>|=]?[biufUS][0-9]{1,6}")
@@ -107,13 +116,28 @@ def decode_table(columns: Iterable[StoredColumn], meta: dict[str, Any]) -> QTabl
     table = QTable(meta=meta)
     for column in columns:
         try:
-            table[column.name] = _decode_column(column)
+            with kept_as_columns():
+                table[column.name] = _decode_column(column)
         except ProjectError:
             raise
         except Exception as error:
             msg = f"the column {column.name!r} of the stored catalogue cannot be read ({error}); the file is damaged"
             raise ProjectError(msg) from error
     return table
+
+
+@contextlib.contextmanager
+def kept_as_columns() -> Iterator[None]:
+    """Let astropy keep a masked column in a logarithmic unit as a column, without saying so each time.
+
+    Yields
+    ------
+    None
+        `~astropy.table.QTable` cannot make a Quantity of it; the column keeps its unit all the same.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*has a unit but is kept as a")
+        yield
 
 
 def fingerprint(columns: Iterable[StoredColumn]) -> str:

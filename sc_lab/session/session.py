@@ -15,7 +15,7 @@ from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError, ProjectError, ScLabError
 from sc_lab.population.settings import Settings
-from sc_lab.session.codec import encode_table, fingerprint
+from sc_lab.session.codec import encode_table, fingerprint, kept_as_columns
 from sc_lab.session.document import Document, canonical_json, parse_json
 from sc_lab.session.edits import apply_edit, describe_edit, plain_arguments
 from sc_lab.session.project import Project, Step
@@ -223,7 +223,8 @@ class Session:
     """
 
     def __init__(self, catalog: Table, project: str | os.PathLike[str] | None = None) -> None:
-        table = QTable(catalog, copy=True)
+        with kept_as_columns():
+            table = QTable(catalog, copy=True)
         _ids_of(table)
         columns = encode_table(table)
         sha256 = fingerprint(columns)

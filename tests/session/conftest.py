@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -40,6 +42,9 @@ def rich():
     table["mag_f150w"] = (rng.random(n) + 27) * u.ABmag
     table["mass_draws"] = (rng.random((n, 5)) * 1e6 * u.Msun).astype(">f4")
     table["age_onset_draws"] = Masked(rng.random((n, 5)) * u.Myr, mask=rng.random((n, 5)) < 0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy says that it keeps a masked logarithmic unit as a column
+        table["log_sigma"] = MaskedColumn(rng.random(n), mask=hidden, unit=u.dex(u.Msun / u.pc**2))
     table["raw"] = np.array([b"a\x00b"] * n)
     table["r_eff"].info.description = "radius <img src=x onerror=alert(1)>"
     table["z"].info.format = ".3f"
