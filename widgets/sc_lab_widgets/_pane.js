@@ -81,6 +81,8 @@ class PaneView {
     this.flight = null;           // number of the message that the kernel has not acknowledged
     this.sent = 0;
     this.ending = new AbortController();
+    this.soon = new MessageChannel();
+    this.soon.port1.onmessage = () => this.paint();
     this.pointer = {x: 0, y: 0};
     this.box = document.createElement("div");
     this.box.className = "sc-lab-plots";
@@ -162,7 +164,12 @@ class PaneView {
     if (message.origins) patch.events = patch.events.filter((_, i) => message.origins[i] !== this.id);
     if (!patch.events.length) return;
     this.document.apply_json_patch(patch, named(message.ids, buffers));
-    // Paint now: bokeh would wait for the next animation frame (or two, by its throttle) and then find nothing to do.
+    // Bokeh has now prepared its glyphs or does so in microtasks. Paint as soon as they are through: its own throttle
+    // waits for the next animation frame, or the one after, and will then find nothing left to do.
+    this.soon.port2.postMessage(null);
+  }
+
+  paint() {
     for (const plot of this.plots()) {
       if (plot._invalidate_all || plot._invalidated_painters.size) plot.repaint();
     }
@@ -333,6 +340,7 @@ class PaneView {
 
   close() {
     this.ending.abort();
+    this.soon.port1.close();
     this.generation++;
     this.drop();
     shared.panes.delete(this);
