@@ -1,0 +1,99 @@
+"""Posterior-predictive checks: does the fitted mass function describe the sample at all?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sc_lab.cmf.fit import MassFunctionFit
+from sc_lab.errors import InputError
+from sc_lab.units import MASS, FloatArray, value_in
+
+__all__ = ["PredictiveCheck", "posterior_predictive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictiveCheck:
+    """Chances that data drawn from the fit lie as far from it as the sample does.
+
+    Attributes
+    ----------
+    ks : float
+        By the Kolmogorov-Smirnov distance.
+    anderson_darling : float
+        By the Anderson-Darling distance, which weighs the tails more.
+    n_draws : int
+        Posterior draws used; the chances come in steps of one over this.
+    """
+
+    ks: float
+    anderson_darling: float
+    n_draws: int
+
+
+def posterior_predictive(
+    mass: Any, fit: MassFunctionFit, *, n_draws: int = 1000, rng: np.random.Generator | int | None = None
+) -> PredictiveCheck:
+    """Compare a sample with data drawn from its fit.
+
+    Parameters
+    ----------
+    mass : `~astropy.units.Quantity` or array_like
+        The masses that were fitted [Msun]; those outside the fit's limits are left out.
+    fit : MassFunctionFit
+        The fit.
+    n_draws : int
+        Number of posterior draws.
+    rng : int or `~numpy.random.Generator`, optional
+        Seed or source of chance.
+
+    Returns
+    -------
+    PredictiveCheck
+        Small values say that the model does not describe the sample.
+
+    Raises
+    ------
+    InputError
+        If the masses are not those of the fit, or the number of draws is impossible.
+
+    Notes
+    -----
+    For each posterior draw the distance of the sample from that model is compared with the distance of
+    a mock sample drawn from it (Gelman, Meng & Stern 1996). The cumulative probabilities of a mock
+    sample are uniform numbers, so none needs to be inverted.
+    """
+    values = value_in(mass, MASS, "mass")
+    values = np.sort(values[(values >= fit.m_min) & (values < fit.m_max)])
+    if len(values) != fit.n:
+        msg = f"{len(values)} masses lie inside the limits of the fit, which was made from {fit.n}; give the same masses"
+        raise InputError(msg)
+    if isinstance(n_draws, bool) or not isinstance(n_draws, (int, np.integer)) or n_draws < 1:
+        msg = f"n_draws is {n_draws!r}; give a whole number of at least 1, for instance 1000"
+        raise InputError(msg)
+    generator = np.random.default_rng(rng)
+    draws = fit.draw(int(n_draws), rng=generator)
+    above = fit.cumulative(values, parameters={name: draws[:, i] for i, name in enumerate(fit.parameters)}) / fit.n
+    mock = np.sort(generator.random(above.shape), axis=1)
+    chances = [
+        float(np.mean(distance(mock) >= distance(1.0 - above))) for distance in (_kolmogorov_smirnov, _anderson_darling)
+    ]
+    return PredictiveCheck(ks=chances[0], anderson_darling=chances[1], n_draws=int(n_draws))
+
+
+def _kolmogorov_smirnov(uniform: FloatArray) -> FloatArray:
+    """Return the largest distance of sorted probabilities, shape (k, n), from a uniform distribution."""
+    n = uniform.shape[1]
+    rank = np.arange(1, n + 1) / n
+    return np.asarray(np.maximum((rank - uniform).max(axis=1), (uniform - rank + 1 / n).max(axis=1)))
+
+
+def _anderson_darling(uniform: FloatArray) -> FloatArray:
+    """Return the Anderson-Darling distance of sorted probabilities, shape (k, n), from a uniform distribution."""
+    n = uniform.shape[1]
+    # A mass equal to m_min has the probability 0, whose logarithm is kept finite.
+    u = np.clip(uniform, 1e-12, 1.0 - 1e-12)
+    odd = 2 * np.arange(1, n + 1) - 1
+    return np.asarray(-n - ((np.log(u) + np.log1p(-u[:, ::-1])) @ odd) / n)
