@@ -113,7 +113,9 @@ class Settings:
         """
         unknown = sorted(set(changes) - set(self.names()))
         if unknown:
-            msg = f"there is no setting named {', '.join(map(repr, unknown))}; the settings are {', '.join(self.names())}"
+            msg = (
+                f"there is no setting named {', '.join(map(repr, unknown))}; the settings are {', '.join(self.names())}"
+            )
             raise InputError(msg)
         return replace(self, **changes)
 
@@ -183,6 +185,8 @@ def _vertices(value: Any) -> Vertices:
         msg = f"gc_box is {value!r}; give at least three (x, y) vertices in AB magnitudes"
         raise InputError(msg) from None
     if len(points) < 3 or not all(math.isfinite(c) for point in points for c in point):
-        msg = f"gc_box has {len(points)} vertices or a vertex that is not finite; give at least three finite (x, y) pairs"
+        msg = (
+            f"gc_box has {len(points)} vertices or a vertex that is not finite; give at least three finite (x, y) pairs"
+        )
         raise InputError(msg)
     return points

@@ -9,9 +9,25 @@ from typing import TYPE_CHECKING, Any
 from sc_lab.errors import OptionalDependencyError
 
 if TYPE_CHECKING:
+    from sc_lab_widgets.panels.density_size import DensitySizePanel
+    from sc_lab_widgets.panels.formation import FormationPanel
+    from sc_lab_widgets.panels.gc_colours import GCColourPanel
+    from sc_lab_widgets.panels.histograms import HistogramPanel
+    from sc_lab_widgets.panels.mass_function import MassFunctionPanel
+    from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
+    from sc_lab_widgets.panels.table import TablePanel
     from sc_lab_widgets.workbench import Workbench
 
-__all__ = ["Workbench"]
+__all__ = [
+    "DensitySizePanel",
+    "FormationPanel",
+    "GCColourPanel",
+    "HistogramPanel",
+    "MassFunctionPanel",
+    "SizeMagnitudePanel",
+    "TablePanel",
+    "Workbench",
+]
 
 _NEEDED = ("ipywidgets", "bokeh", "anywidget")
 
@@ -29,7 +45,16 @@ if _missing:
     raise OptionalDependencyError(_msg)
 
 #: Where each public name lives.
-_HOME = {"Workbench": "sc_lab_widgets.workbench"}
+_HOME = {
+    "DensitySizePanel": "sc_lab_widgets.panels.density_size",
+    "FormationPanel": "sc_lab_widgets.panels.formation",
+    "GCColourPanel": "sc_lab_widgets.panels.gc_colours",
+    "HistogramPanel": "sc_lab_widgets.panels.histograms",
+    "MassFunctionPanel": "sc_lab_widgets.panels.mass_function",
+    "SizeMagnitudePanel": "sc_lab_widgets.panels.size_magnitude",
+    "TablePanel": "sc_lab_widgets.panels.table",
+    "Workbench": "sc_lab_widgets.workbench",
+}
 
 
 def __getattr__(name: str) -> Any:

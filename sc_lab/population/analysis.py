@@ -1,0 +1,799 @@
+"""The population: what one catalogue becomes under one set of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab import catalog as catalogs
+from sc_lab.cmf import MassFunctionGrid
+from sc_lab.colours import gc_membership
+from sc_lab.cosmology import make_cosmology
+from sc_lab.density_size import dynamical_age, surface_density
+from sc_lab.errors import InputError
+from sc_lab.formation import formation_redshift
+from sc_lab.population.histograms import Histogram, bin_edges, count, scale
+from sc_lab.population.quantities import QUANTITIES, quantity
+from sc_lab.population.settings import Settings
+from sc_lab.population.store import Store
+from sc_lab.properties import joint_draws, lens_models, reference_values, select_candidates
+from sc_lab.units import value_in
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+    from astropy.table import QTable
+
+    from sc_lab.cmf import MassFunctionFit
+    from sc_lab.colours import GCMembership
+    from sc_lab.properties import Draws
+    from sc_lab.units import FloatArray
+
+__all__ = ["STATUS", "Population", "analyse"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+#: What a clump counts as; its code is the index. Excluded beats globular cluster beats the rest.
+STATUS = ("clump", "candidate", "mass function", "globular cluster", "excluded")
+_CLUMP, _CANDIDATE, _IN_CMF, _GC, _EXCLUDED = range(5)
+
+#: Quantities whose error bars come from the joint draws.
+_DRAWN = ("mass", "r_eff", "age_onset", "mu", "sfr", "sigma_mass", "sigma_sfr", "dynamical_age", "z_form")
+_PC2_PER_KPC2 = 1e6
+
+
+class Population:
+    """Every product of the population analysis, computed when asked for and kept.
+
+    Made by `analyse`; `replace` gives the population of changed settings, which shares all
+    products that do not depend on what changed.
+
+    Attributes
+    ----------
+    catalog : QTable
+        The validated catalogue, one row a clump; never changed.
+    settings : Settings
+        The settings.
+    excluded : dict
+        Reason by identifier of the clumps left out by hand.
+    kept : tuple of str
+        Identifiers whose globular-cluster flag is overridden.
+    notes : dict
+        Text by identifier.
+    """
+
+    def __init__(
+        self,
+        catalog: QTable,
+        settings: Settings,
+        *,
+        excluded: Mapping[str, str],
+        kept: Iterable[str],
+        notes: Mapping[str, str],
+        store: Store,
+    ) -> None:
+        self.catalog = catalog
+        self.settings = settings
+        self.excluded = dict(excluded)
+        self.kept = tuple(sorted(kept))
+        self.notes = dict(notes)
+        self.store = store
+
+    # ---- derivation ------------------------------------------------------------------
+    def replace(
+        self,
+        *,
+        excluded: Mapping[str, str] | Iterable[str] | None = None,
+        kept: Iterable[str] | None = None,
+        notes: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Population:
+        """Return the population under changed settings, sharing what did not change.
+
+        Parameters
+        ----------
+        excluded, kept, notes : mapping or iterable of str, optional
+            As for `analyse`; None leaves them as they are.
+        **settings : Any
+            Settings to change, by name.
+
+        Returns
+        -------
+        Population
+            A new population; this one stays valid.
+
+        Raises
+        ------
+        InputError
+            If an identifier or a setting is unknown, or a value impossible.
+        """
+        changed = self.settings.replace(**settings) if settings else self.settings
+        return Population(
+            self.catalog,
+            changed,
+            excluded=self.excluded if excluded is None else _reasons(excluded, self.index),
+            kept=self.kept if kept is None else _known(kept, self.index, "kept"),
+            notes=self.notes if notes is None else {k: notes[k] for k in _known(notes, self.index, "notes")},
+            store=self.store,
+        )
+
+    def _get(self, stage: str, names: tuple[str, ...], make: Any, *extra: Hashable) -> Any:
+        key = (*(getattr(self.settings, name) for name in names), *extra)
+        return self.store.get(stage, key, make)
+
+    # ---- what the catalogue says -------------------------------------------------------
+    @property
+    def n(self) -> int:
+        """Number of clumps in the catalogue."""
+        return len(self.catalog)
+
+    @property
+    def ids(self) -> list[str]:
+        """Identifiers, one a clump."""
+        return self.store.get("ids", (), lambda: catalogs.texts(self.catalog, "id"))
+
+    @property
+    def index(self) -> dict[str, int]:
+        """Row by identifier."""
+        return self.store.get("index", (), lambda: {name: row for row, name in enumerate(self.ids)})
+
+    @property
+    def fields(self) -> list[str]:
+        """Name of the lensing field, one a clump; empty where not given."""
+        return self.store.get("fields", (), lambda: catalogs.texts(self.catalog, "field"))
+
+    @property
+    def lens_models(self) -> tuple[str, ...]:
+        """Names of the lens models that the catalogue carries; the first, empty, is its reference."""
+        return lens_models(self.catalog)
+
+    @cached_property
+    def cosmology(self) -> FLRW:
+        """The cosmology of the settings."""
+        return make_cosmology(self.settings.hubble, self.settings.omega_m, self.settings.omega_de)
+
+    # ---- point values and error bars ---------------------------------------------------
+    @property
+    def _reference(self) -> Any:
+        return self._get(
+            "reference", ("lens_model",), lambda: reference_values(self.catalog, lens_model=self.settings.lens_model)
+        )
+
+    @property
+    def r_eff_is_limit(self) -> BoolArray:
+        """Where the effective radius is an upper limit, and so every surface density a lower one."""
+        limit: BoolArray = self._reference.r_eff_is_limit
+        return limit
+
+    def values(self, name: str) -> FloatArray:
+        """Return a quantity of every clump under these settings.
+
+        Parameters
+        ----------
+        name : str
+            A key of `sc_lab.population.QUANTITIES`.
+
+        Returns
+        -------
+        ndarray
+            Shape (n,), linear, in the unit of the registry; NaN where not measured.
+
+        Raises
+        ------
+        InputError
+            If there is no such quantity.
+        """
+        quantity(name)
+        settings = self.settings
+        ref = self._reference
+        if name in ("mass", "r_eff", "mu", "age_onset", "sfr"):
+            out: FloatArray = getattr(ref, "age" if name == "age_onset" else name)
+            return out
+        if name in ("z", "abs_mag_v"):
+            return self.store.get(f"values {name}", (), lambda: catalogs.values(self.catalog, name))
+        if name == "sigma_mass":
+            return self._get(
+                "values sigma_mass", ("lens_model", "within"), lambda: _sigma(ref.mass, ref.r_eff, settings.within)
+            )
+        if name == "sigma_sfr":
+            return self._get(
+                "values sigma_sfr",
+                ("lens_model", "within"),
+                lambda: _sigma(ref.sfr, ref.r_eff, settings.within) * _PC2_PER_KPC2,
+            )
+        if name == "dynamical_age":
+            return self._get(
+                "values dynamical_age",
+                ("lens_model",),
+                lambda: np.asarray(dynamical_age(ref.mass, ref.r_eff, ref.age), dtype=float),
+            )
+        return self._get(
+            "values z_form",
+            ("hubble", "omega_m", "omega_de", "lens_model"),
+            lambda: formation_redshift(self.values("z"), ref.age, cosmology=self.cosmology),
+        )
+
+    def scaled(self, name: str) -> FloatArray:
+        """Return a quantity as plots show it: its decimal logarithm where the registry says so.
+
+        Parameters
+        ----------
+        name : str
+            A key of `sc_lab.population.QUANTITIES`.
+
+        Returns
+        -------
+        ndarray
+            Shape (n,); NaN where not measured or not positive.
+        """
+        values = self.values(name)
+        return self.store.get(f"scaled {name}", _Identity(values), lambda: scale(values, log=quantity(name).log))
+
+    @property
+    def draws(self) -> Draws:
+        """Joint draws of mass, age, radius and magnification of every clump."""
+        draws: Draws = self._get(
+            "draws",
+            ("lens_model", "n_populations", "seed"),
+            lambda: joint_draws(
+                self.catalog,
+                n_draws=self.settings.n_populations,
+                lens_model=self.settings.lens_model,
+                rng=self.settings.seed,
+            ),
+        )
+        return draws
+
+    def drawn(self, name: str, rows: Any = slice(None)) -> FloatArray:
+        """Return the joint draws of a quantity.
+
+        Parameters
+        ----------
+        name : str
+            A key of `sc_lab.population.QUANTITIES` that has draws.
+        rows : index, optional
+            Rows wanted; all by default.
+
+        Returns
+        -------
+        ndarray
+            Shape (n_populations, rows); the same draw of one clump belongs together in all quantities.
+
+        Raises
+        ------
+        InputError
+            If the quantity is not drawn.
+        """
+        if name not in _DRAWN:
+            msg = f"{name!r} has no draws; those that have are {', '.join(_DRAWN)}"
+            raise InputError(msg)
+        draws = self.draws
+        if name in ("mass", "r_eff", "mu"):
+            return np.asarray(getattr(draws, name)[:, rows], dtype=float)
+        if name == "age_onset":
+            return np.asarray(draws.age[:, rows], dtype=float)
+        if name in ("sfr", "sigma_sfr"):
+            if draws.sfr is None:
+                return np.full(draws.mass[:, rows].shape, np.nan)
+            sfr = np.asarray(draws.sfr[:, rows], dtype=float)
+            if name == "sfr":
+                return sfr
+            return _sigma(sfr, draws.r_eff[:, rows], self.settings.within) * _PC2_PER_KPC2
+        if name == "sigma_mass":
+            return _sigma(draws.mass[:, rows], draws.r_eff[:, rows], self.settings.within)
+        if name == "dynamical_age":
+            pi = dynamical_age(draws.mass[:, rows], draws.r_eff[:, rows], draws.age[:, rows])
+            return np.asarray(pi, dtype=float)
+        return formation_redshift(self.values("z")[rows], draws.age[:, rows], cosmology=self.cosmology)
+
+    def errors(self, name: str, rows: Any = slice(None)) -> tuple[FloatArray, FloatArray]:
+        """Return the asymmetric errors of a quantity from the 16 and 84 % of its joint draws.
+
+        Only rows not asked for before are computed, so that a slider pays for new candidates alone.
+
+        Parameters
+        ----------
+        name : str
+            A key of `sc_lab.population.QUANTITIES`.
+        rows : index, optional
+            Rows wanted; all by default.
+
+        Returns
+        -------
+        err_lo, err_hi : ndarray
+            Shape of the rows, both positive; NaN where there is no error.
+        """
+        if name not in _DRAWN:
+            err = catalogs.values(self.catalog, f"{name}_err")
+            return err[rows], err[rows]
+        bars: _Bars = self._get(
+            f"errors {name}",
+            ("lens_model", "within", "n_populations", "seed", "hubble", "omega_m", "omega_de"),
+            lambda: _Bars(self.n),
+        )
+        wanted = np.arange(self.n)[rows]
+        new = np.unique(wanted[~bars.known[wanted]])
+        # Blocks keep the draws of one block in the cache of the processor, and memory flat for 50 000 clumps.
+        for block in np.array_split(new, max(1, len(new) // 2048)) if len(new) else ():
+            q16, q84 = _interval(self.drawn(name, block))
+            value = self.values(name)[block]
+            bars.low[block] = np.maximum(value - q16, 0.0)
+            bars.high[block] = np.maximum(q84 - value, 0.0)
+            bars.known[block] = True
+        return bars.low[wanted], bars.high[wanted]
+
+    # ---- selection -----------------------------------------------------------------------
+    @property
+    def gc(self) -> GCMembership:
+        """Position, membership and its probability in the globular-cluster colour box."""
+
+        def make() -> GCMembership:
+            bands = ("f150w", "f200w", "f356w")
+            mags = [catalogs.values(self.catalog, f"mag_{band}") for band in bands]
+            errs = {f"err_{band}": catalogs.values(self.catalog, f"mag_{band}_err") for band in bands}
+            return gc_membership(*mags, **errs, vertices=self.settings.gc_box)
+
+        membership: GCMembership = self._get("gc", ("gc_box",), make)
+        return membership
+
+    @property
+    def has_gc_colours(self) -> bool:
+        """Whether any clump has the three bands of the globular-cluster colour box."""
+        return bool(np.isfinite(self.gc.x + self.gc.y).any())
+
+    @property
+    def gc_contaminant(self) -> BoolArray:
+        """Clumps inside the colour box, but for those kept by hand."""
+
+        def make() -> BoolArray:
+            inside = self.gc.inside.copy()
+            inside[[self.index[name] for name in self.kept]] = False
+            return inside
+
+        flag: BoolArray = self._get("gc_contaminant", ("gc_box",), make, self.kept)
+        return flag
+
+    @property
+    def removed(self) -> BoolArray:
+        """Clumps out of the sample: excluded by hand, or globular clusters while that cut is on."""
+
+        def make() -> BoolArray:
+            out = self.gc_contaminant.copy() if self.settings.gc_cut else np.zeros(self.n, dtype=bool)
+            out[[self.index[name] for name in self.excluded]] = True
+            return out
+
+        flag: BoolArray = self._get("removed", ("gc_box", "gc_cut"), make, self.kept, tuple(sorted(self.excluded)))
+        return flag
+
+    @property
+    def candidate(self) -> BoolArray:
+        """Star-cluster candidates of the sample (Claeyssens et al. 2026, sections 3.2 and 5.1)."""
+
+        def make() -> BoolArray:
+            ref = self._reference
+            small = select_candidates(
+                ref.r_eff, threshold=self.settings.size_threshold * u.pc, is_limit=ref.r_eff_is_limit
+            )
+            out: BoolArray = small & ~self.removed
+            return out
+
+        flag: BoolArray = self._get("candidate", ("lens_model", "size_threshold"), make, _Identity(self.removed))
+        return flag
+
+    @property
+    def in_cmf_sample(self) -> BoolArray:
+        """Candidates that the mass function is fitted to (Claeyssens et al. 2026, section 4.4)."""
+
+        def make() -> BoolArray:
+            out = self.candidate & self._passes(self.values("mass"), self.values("age_onset"))
+            if self.settings.drop_most_massive and out.any():
+                rows = np.flatnonzero(out)
+                out[rows[np.argmax(self.values("mass")[rows])]] = False
+            return out
+
+        return self._get(  # type: ignore[no-any-return]
+            "in_cmf_sample", ("age_max", "mass_min", "mass_max", "drop_most_massive"), make, _Identity(self.candidate)
+        )
+
+    def _passes(self, mass: FloatArray, age: FloatArray) -> BoolArray:
+        settings = self.settings
+        top = np.inf if settings.mass_max is None else settings.mass_max
+        with np.errstate(invalid="ignore"):
+            out: BoolArray = (age < settings.age_max) & (mass > settings.mass_min) & (mass < top)
+        return out
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """What each clump counts as: an index into `STATUS`."""
+
+        def make() -> npt.NDArray[np.uint8]:
+            out = np.zeros(self.n, dtype=np.uint8)
+            out[self.candidate] = _CANDIDATE
+            out[self.in_cmf_sample] = _IN_CMF
+            out[self.removed] = _GC
+            out[[self.index[name] for name in self.excluded]] = _EXCLUDED
+            return out
+
+        return self._get("status", (), make, _Identity(self.in_cmf_sample))  # type: ignore[no-any-return]
+
+    # ---- mass function -------------------------------------------------------------------
+    def _grid(self, model: str) -> MassFunctionGrid:
+        return self._get(  # type: ignore[no-any-return]
+            f"grid {model}",
+            ("mass_min", "mass_max"),
+            lambda: MassFunctionGrid(model, m_min=self.settings.mass_min, m_max=self.settings.mass_max),
+        )
+
+    @property
+    def sample_masses(self) -> FloatArray:
+        """Masses of the mass-function sample [Msun], in catalogue order."""
+        return self.values("mass")[self.in_cmf_sample]
+
+    def mass_function(self, model: str) -> MassFunctionFit:
+        """Fit the mass function of the sample by exact grid.
+
+        Parameters
+        ----------
+        model : {"power_law", "schechter"}
+            The model.
+
+        Returns
+        -------
+        MassFunctionFit
+            The posterior, as `sc_lab.cmf.fit_mass_function` gives it for the sample's masses.
+
+        Raises
+        ------
+        InputError
+            If the sample has fewer than two objects.
+        """
+
+        def make() -> MassFunctionFit:
+            mass = self.sample_masses
+            if len(mass) < 2:
+                msg = (
+                    f"the mass-function sample has {len(mass)} object(s); a fit needs at least 2: "
+                    "raise size_threshold or age_max, or lower mass_min"
+                )
+                raise InputError(msg)
+            return self._grid(model).fit(mass, rng=self.settings.seed)
+
+        return self._get(  # type: ignore[no-any-return]
+            f"fit {model}", ("mass_min", "mass_max", "seed"), make, _Identity(self.in_cmf_sample)
+        )
+
+    def bootstrap(self, model: str) -> dict[str, FloatArray]:
+        """Return the posterior medians of every parameter in populations drawn from the errors.
+
+        The selection is applied afresh in each population (Claeyssens et al. 2026, section 4.4).
+
+        Parameters
+        ----------
+        model : {"power_law", "schechter"}
+            The model.
+
+        Returns
+        -------
+        dict of ndarray
+            Shape (n_populations,) per parameter, and ``n``, the objects in each population;
+            NaN where a population has fewer than two.
+        """
+
+        def make() -> dict[str, FloatArray]:
+            n, sum_log, sum_mass = self._statistics()
+            return {**self._grid(model).medians(n, sum_log, sum_mass), "n": n}
+
+        names = ("mass_min", "mass_max", "size_threshold", "age_max", "drop_most_massive")
+        draws = ("lens_model", "n_populations", "seed")
+        return self._get(f"bootstrap {model}", (*names, *draws), make, _Identity(self.removed))  # type: ignore[no-any-return]
+
+    def _statistics(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return N, the sum of ln(M) and the sum of M in each drawn population."""
+
+        def make() -> tuple[FloatArray, FloatArray, FloatArray]:
+            settings = self.settings
+            extremes = self._extremes
+            point = extremes.limit_without_number
+            with np.errstate(invalid="ignore"):
+                possible = ((extremes.r_eff < settings.size_threshold) | point) & ~self.removed
+                possible &= (extremes.age < settings.age_max) & (extremes.mass > settings.mass_min)
+            rows = np.flatnonzero(possible)
+            draws = self.draws
+            mass = draws.mass[:, rows]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                chosen = self._passes(mass, draws.age[:, rows])
+                chosen &= (draws.r_eff[:, rows] < settings.size_threshold) | point[rows]
+                if settings.drop_most_massive and len(rows):
+                    top = np.argmax(np.where(chosen, mass, -np.inf), axis=1)
+                    chosen[np.arange(len(mass)), top] = False
+                weight = chosen.astype(float)
+                mass = np.where(chosen, mass, 1.0).astype(float)
+            n = weight.sum(axis=1)
+            return n, np.log(mass).sum(axis=1), np.einsum("ij,ij->i", weight, mass)
+
+        names = ("mass_min", "mass_max", "size_threshold", "age_max", "drop_most_massive")
+        draws = ("lens_model", "n_populations", "seed")
+        return self._get("statistics", (*names, *draws), make, _Identity(self.removed))  # type: ignore[no-any-return]
+
+    @property
+    def _extremes(self) -> _Extremes:
+        return self._get("extremes", ("lens_model", "n_populations", "seed"), lambda: _Extremes(self))  # type: ignore[no-any-return]
+
+    # ---- summaries -----------------------------------------------------------------------
+    def histogram(self, name: str, *, bins: int = 24) -> Histogram:
+        """Count a quantity over clumps and candidates (Claeyssens et al. 2026, figure 5).
+
+        Parameters
+        ----------
+        name : str
+            A key of `sc_lab.population.QUANTITIES`.
+        bins : int
+            Number of equal bins over the values of the whole catalogue.
+
+        Returns
+        -------
+        Histogram
+            Edges and counts.
+        """
+        scaled = self.scaled(name)
+        edges = self.store.get(
+            f"edges {name}", (bins, _Identity(scaled)), lambda: bin_edges(scaled, log=False, bins=bins)
+        )
+        clumps = ~self.candidate & ~self.removed
+        return count(quantity(name), scaled, edges, clumps=clumps, candidates=self.candidate)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers that the status line and the papers quote."""
+        candidate, ref = self.candidate, self._reference
+        z, z_form = self.values("z"), self.values("z_form")
+        with np.errstate(invalid="ignore"):
+            early = candidate & (z_form > 4) & (z < 4)
+        return {
+            "clumps": self.n,
+            "candidates": int(candidate.sum()),
+            "candidate_limits": int((candidate & ref.r_eff_is_limit).sum()),
+            "mass_function": int(self.in_cmf_sample.sum()),
+            "globular_clusters": int(self.gc_contaminant.sum()),
+            "excluded": len(self.excluded),
+            "without_radius": int(np.isnan(ref.r_eff).sum()),
+            "without_mass": int(np.isnan(ref.mass).sum()),
+            "without_age": int(np.isnan(ref.age).sum()),
+            "outside_lens_model": int(np.isnan(ref.mu).sum()),
+            "undefined_z_form": int((np.isnan(z_form) & np.isfinite(ref.age)).sum()),
+            "formed_before_z4": int(early.sum()),
+        }
+
+    def columns(self) -> dict[str, Any]:
+        """Return every computed column of the export, by its catalogue name.
+
+        Returns
+        -------
+        dict
+            Arrays of shape (n,): Quantities where there is a unit, flags as bool, texts as str.
+        """
+        units = {"mass": u.Msun, "r_eff": u.pc, "sigma_mass": u.Msun / u.pc**2}
+        out: dict[str, Any] = {}
+        for name in ("mu", "mass", "r_eff") if self.settings.lens_model else ():
+            out[name] = self.values(name) * units.get(name, u.one)
+        for name in ("sigma_mass", "dynamical_age", "z_form"):
+            unit = units.get(name)
+            low, high = self.errors(name)
+            for suffix, values in (("", self.values(name)), ("_err_lo", low), ("_err_hi", high)):
+                out[name + suffix] = values if unit is None else values * unit
+            if name == "sigma_mass":
+                out["sigma_mass_is_limit"] = self.r_eff_is_limit.copy()
+        undefined = self.store.get("undefined", _Identity(out["z_form"]), self._undefined)
+        out["z_form_undefined"] = undefined
+        if self.has_gc_colours:
+            out["gc_probability"] = self.gc.probability
+        out["gc_contaminant"] = self.gc_contaminant
+        out["candidate"] = self.candidate
+        out["in_cmf_sample"] = self.in_cmf_sample
+        out["excluded"] = np.array([name in self.excluded for name in self.ids])
+        out["exclusion_reason"] = np.array([self.excluded.get(name, "") for name in self.ids], dtype=str)
+        out["note"] = np.array([self.notes.get(name, "") for name in self.ids], dtype=str)
+        return out
+
+    def _undefined(self) -> FloatArray:
+        """Return the fraction of age draws that exceed the age of the Universe, NaN without an age."""
+        out = np.full(self.n, np.nan)
+        for rows in np.array_split(np.arange(self.n), max(1, self.n // 2048)):
+            ages = self.drawn("age_onset", rows)
+            known = np.isfinite(ages).any(axis=0)
+            lost = np.isnan(self.drawn("z_form", rows)) & np.isfinite(ages)
+            out[rows[known]] = lost.mean(axis=0)[known]
+        return out
+
+    def describe(self, row: int) -> dict[str, str]:
+        """Return one clump in words: every quantity with its errors.
+
+        Parameters
+        ----------
+        row : int
+            Row of the catalogue.
+
+        Returns
+        -------
+        dict of str
+            Text by label; plain text, to be escaped by whoever shows it as HTML.
+        """
+        where = np.array([row])
+        out = {"id": self.ids[row], "status": STATUS[int(self.status[row])]}
+        if self.fields[row]:
+            out["field"] = self.fields[row]
+        for name, entry in QUANTITIES.items():
+            value = float(self.values(name)[row])
+            if not np.isfinite(value):
+                continue
+            low, high = (float(bar[0]) for bar in self.errors(name, where))
+            limit = ""
+            if self.r_eff_is_limit[row]:
+                limit = {"r_eff": "< ", "sigma_mass": "> ", "sigma_sfr": "> ", "dynamical_age": "> "}.get(name, "")
+            out[entry.label] = limit + format_value(value, low, high) + (f" {entry.unit}" if entry.unit else "")
+        if self.has_gc_colours and np.isfinite(self.gc.probability[row]):
+            out["chance of lying in the colour box"] = f"{self.gc.probability[row]:.2f}"
+        if self.ids[row] in self.excluded:
+            out["excluded because"] = self.excluded[self.ids[row]] or "no reason given"
+        if self.ids[row] in self.notes:
+            out["note"] = self.notes[self.ids[row]]
+        return out
+
+
+def format_value(value: float, low: float = np.nan, high: float = np.nan) -> str:
+    """Return a value with its asymmetric errors as short plain text.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The value and its positive errors; NaN errors are left out.
+
+    Returns
+    -------
+    str
+        For instance ``3.2e6 +1.1e6 −8e5``.
+    """
+    text = f"{value:.3g}"
+    if np.isfinite(low) and np.isfinite(high) and (low > 0 or high > 0):
+        text += f" +{high:.2g} −{low:.2g}"
+    return text
+
+
+def analyse(
+    catalog: Any,
+    *,
+    excluded: Mapping[str, str] | Iterable[str] = (),
+    kept: Iterable[str] = (),
+    notes: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Population:
+    """Analyse a catalogue of clumps as a population of star clusters.
+
+    Parameters
+    ----------
+    catalog : QTable
+        A catalogue as `sc_lab.catalog.read_catalog` returns it; any table with the registry's
+        columns is validated first.
+    excluded : mapping of str to str, or iterable of str
+        Identifiers left out by hand, with the reason where a mapping.
+    kept : iterable of str
+        Identifiers kept although they lie in the globular-cluster colour box.
+    notes : mapping of str to str, optional
+        Text by identifier, carried into exports.
+    **settings : Any
+        Any of `Settings`, by name; bare numbers in the house units or Quantities.
+
+    Returns
+    -------
+    Population
+        Its products are computed when first asked for.
+
+    Raises
+    ------
+    InputError
+        If an identifier or setting is unknown, or a value impossible.
+    CatalogError
+        If the table does not meet the column registry.
+
+    Examples
+    --------
+    >>> from sc_lab.mock import make_population
+    >>> population = analyse(make_population(n=300, rng=1).catalog, size_threshold=30)
+    >>> wider = population.replace(size_threshold=50)
+    >>> bool(wider.candidate.sum() >= population.candidate.sum())
+    True
+    """
+    table = catalogs.validate(catalog)
+    settings = {name: _bare(name, value) for name, value in settings.items()}
+    empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store())
+    return empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
+
+
+_SETTING_UNITS = {"size_threshold": u.pc, "age_max": u.Myr, "mass_min": u.Msun, "mass_max": u.Msun}
+
+
+def _bare(name: str, value: Any) -> Any:
+    """Return a setting as a bare number in the house unit."""
+    if isinstance(value, u.Quantity) and name in _SETTING_UNITS:
+        return float(value_in(value, _SETTING_UNITS[name], name))
+    return value
+
+
+def _known(ids: Iterable[str], index: Mapping[str, int], what: str) -> tuple[str, ...]:
+    ids = tuple(ids)
+    unknown = [name for name in ids if name not in index]
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
+        msg = f"{what} names {len(unknown)} identifier(s) that the catalogue does not have: {shown}"
+        raise InputError(msg)
+    return ids
+
+
+def _reasons(excluded: Mapping[str, str] | Iterable[str], index: Mapping[str, int]) -> dict[str, str]:
+    reasons = dict(excluded) if isinstance(excluded, Mapping) else dict.fromkeys(excluded, "")
+    _known(reasons, index, "excluded")
+    return reasons
+
+
+def _sigma(amount: FloatArray, r_eff: FloatArray, within: str) -> FloatArray:
+    """Return an amount per area; the same geometry serves mass and star-formation rate."""
+    return np.asarray(surface_density(amount, r_eff, within=within).value, dtype=float)
+
+
+def _interval(draws: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the 16 and 84 % of each column; columns with undefined draws use the defined ones.
+
+    A partial sort of contiguous rows: `numpy.quantile` along the first axis takes ten times as long.
+    """
+    rows = np.ascontiguousarray(draws.T)
+    out = np.full((2, len(rows)), np.nan)
+    lost = np.isnan(rows)
+    full = ~lost.any(axis=1)
+    if full.any():
+        position = np.array([0.16, 0.84]) * (rows.shape[1] - 1)
+        below = np.floor(position).astype(int)
+        above = np.minimum(below + 1, rows.shape[1] - 1)
+        part = np.partition(rows[full], np.unique([*below, *above]), axis=1)
+        weight = position - below
+        out[:, full] = (part[:, below] * (1 - weight) + part[:, above] * weight).T
+    some = ~full & ~lost.all(axis=1)
+    if some.any():
+        out[:, some] = np.nanquantile(rows[some], [0.16, 0.84], axis=1)
+    return out[0], out[1]
+
+
+class _Bars:
+    """Error bars of one quantity, filled in as rows are asked for."""
+
+    def __init__(self, n: int) -> None:
+        self.low = np.full(n, np.nan)
+        self.high = np.full(n, np.nan)
+        self.known = np.zeros(n, dtype=bool)
+
+
+class _Extremes:
+    """The most favourable draw of every clump: clumps whose best draw fails need no further look."""
+
+    def __init__(self, population: Population) -> None:
+        draws = population.draws
+        self.r_eff = np.fmin.reduce(draws.r_eff, axis=0)
+        self.age = np.fmin.reduce(draws.age, axis=0)
+        self.mass = np.fmax.reduce(draws.mass, axis=0)
+        self.limit_without_number = population.r_eff_is_limit & np.isnan(population.values("r_eff"))
+
+
+class _Identity:
+    """A key that is equal only for the very same array, which it keeps alive."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.array is self.array
+
+    def __hash__(self) -> int:
+        return id(self.array)

@@ -1,0 +1,59 @@
+"""A small memory of computed products, so that a changed setting recomputes only what depends on it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
+
+__all__ = ["Store"]
+
+T = TypeVar("T")
+
+
+class Store:
+    """Products of named stages, each under the key of everything that it depends on.
+
+    Parameters
+    ----------
+    depth : int
+        Products kept per stage; the one unused for longest goes first. A few are enough
+        for undo and redo to cost nothing.
+    """
+
+    def __init__(self, depth: int = 4) -> None:
+        self._depth = depth
+        self._stages: dict[str, OrderedDict[Hashable, Any]] = {}
+        self._lock = threading.RLock()
+        #: How often each stage was really computed; tests hold the slider's path to it.
+        self.computed: dict[str, int] = {}
+
+    def get(self, stage: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the product of a stage, made at most once per key.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        key : hashable
+            Everything that the product depends on.
+        make : callable
+            Called without arguments when the product is not there.
+
+        Returns
+        -------
+        object
+            What ``make`` returned, now or earlier.
+        """
+        with self._lock:
+            products = self._stages.setdefault(stage, OrderedDict())
+            if key in products:
+                products.move_to_end(key)
+                return cast("T", products[key])
+            value = make()
+            self.computed[stage] = self.computed.get(stage, 0) + 1
+            products[key] = value
+            while len(products) > self._depth:
+                products.popitem(last=False)
+            return value

@@ -1,0 +1,202 @@
+"""What the panels of one document share: session, population, sources, selection, one update per change."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sc_lab.errors import InputError
+from sc_lab.session import Session, population_of
+from sc_lab_widgets._sources import Sources
+
+if TYPE_CHECKING:
+    from sc_lab.population import Population
+    from sc_lab_widgets._pane import BokehPane
+    from sc_lab_widgets._panel import Panel
+
+__all__ = ["Host", "as_session"]
+
+#: Where a session's catalogue was read from, for the text that `Panel.code` prints.
+_PATHS: weakref.WeakKeyDictionary[Session, str] = weakref.WeakKeyDictionary()
+
+
+def as_session(source: Any) -> Session:
+    """Return the session behind whatever a user hands over.
+
+    Parameters
+    ----------
+    source : Session, table, str, path or None
+        A session, a project file (``.sclab``), a catalogue file, a table, or None for the
+        embedded demonstration.
+
+    Returns
+    -------
+    Session
+        The session; a table or a catalogue file gives one in memory.
+
+    Raises
+    ------
+    InputError
+        If the source is of another kind.
+    """
+    from os import PathLike
+
+    from astropy.table import Table
+
+    if isinstance(source, Session):
+        return source
+    if source is None:
+        from sc_lab.mock import make_population
+
+        return Session(make_population(rng=1).catalog)
+    if isinstance(source, (str, PathLike)):
+        path = str(source)
+        if path.endswith(".sclab"):
+            return Session.open(path)
+        from sc_lab.catalog import read_catalog
+
+        session = Session(read_catalog(path))
+        _PATHS[session] = path
+        return session
+    if isinstance(source, Table) or type(source).__module__.startswith("pandas"):
+        from sc_lab.catalog import validate
+
+        return Session(validate(source))
+    msg = (
+        f"cannot make a workbench from {type(source).__name__}; give a catalogue (table or file), "
+        "a project file (.sclab), a Session, or nothing for the demonstration"
+    )
+    raise InputError(msg)
+
+
+class Host:
+    """The analysis that all panels of one bokeh document show.
+
+    Parameters
+    ----------
+    session : Session
+        The session; its changes reach the panels through here, once each.
+
+    Attributes
+    ----------
+    session : Session
+        The session.
+    population : Population
+        The population under the session's settings of this moment.
+    selection : ndarray of int
+        Rows selected; view state, so neither logged nor undone.
+    sources : Sources
+        Shared data sources.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.catalog_path = _PATHS.get(session)
+        self.sources = Sources()
+        self.selection = np.array([], dtype=int)
+        self.population: Population = population_of(session)
+        self.pane: BokehPane | None = None
+        self.panels: list[Panel] = []
+        self._listeners: list[Callable[[], None]] = []
+        self._base_listeners: list[Callable[[], None]] = []
+        # Callbacks may run beside a running cell (a subshell thread), depending on the ipykernel.
+        self._lock = threading.RLock()
+        self.sources.update(self.population, self.selection)
+        owner = weakref.ref(self)
+
+        def follow(_session: Session, _changed: frozenset[str]) -> None:
+            host = owner()
+            if host is not None:
+                host.refresh()
+
+        self._unsubscribe = session.subscribe(follow)
+
+    def add(self, panel: Panel) -> None:
+        """Let a panel follow.
+
+        Parameters
+        ----------
+        panel : Panel
+            The panel; its `refresh` is called at every change while it is visible.
+        """
+        self.panels.append(panel)
+
+    def on_update(self, listener: Callable[[], None]) -> None:
+        """Call a function after every change (status lines and the like).
+
+        Parameters
+        ----------
+        listener : callable
+            Called without arguments.
+        """
+        self._listeners.append(listener)
+
+    def on_base(self, listener: Callable[[], None]) -> None:
+        """Call a function when the layer of all clumps changed (another lens model, say), and now.
+
+        Parameters
+        ----------
+        listener : callable
+            Called without arguments.
+        """
+        self._base_listeners.append(listener)
+        if self.sources.planes:
+            listener()
+
+    def refresh(self) -> None:
+        """Bring every visible panel up to date and send it as one message."""
+        with self._lock:
+            document, settings = self.session.document, self.session.settings
+            self.population = self.population.replace(
+                excluded=dict(document.excluded),
+                kept=document.kept,
+                notes=dict(document.notes),
+                **{name: getattr(settings, name) for name in settings.names()},
+            )
+            if self.pane is None:
+                self._refresh()
+            else:
+                with self.pane.hold():
+                    self._refresh()
+                self.pane.flush()
+
+    def _refresh(self) -> None:
+        if "base" in self.sources.update(self.population, self.selection):
+            for listener in self._base_listeners:
+                listener()
+        for panel in self.panels:
+            if panel.visible:
+                panel.refresh()
+        for listener in self._listeners:
+            listener()
+
+    def select(self, rows: Iterable[int], *, add: bool = False) -> None:
+        """Select clumps, in every panel.
+
+        Parameters
+        ----------
+        rows : iterable of int
+            Rows of the catalogue.
+        add : bool
+            Add to the selection (a row already in it leaves it) instead of replacing it.
+        """
+        new = np.unique(np.fromiter((int(row) for row in rows), dtype=int))
+        if add:
+            new = np.setxor1d(self.selection, new) if len(new) == 1 else np.union1d(self.selection, new)
+        self.selection = new
+        self.refresh()
+
+    @property
+    def selected_ids(self) -> list[str]:
+        """Identifiers of the selected clumps."""
+        return [self.population.ids[row] for row in self.selection]
+
+    def close(self) -> None:
+        """Stop following the session."""
+        self._unsubscribe()
+        self.panels.clear()
+        self._listeners.clear()

@@ -1,0 +1,233 @@
+"""The base of every panel: fixed controls, errors shown in place, the same call as plain Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ipywidgets as ui
+from bokeh.models import LayoutDOM
+
+from sc_lab.errors import ScLabError
+from sc_lab_widgets._binding import SETTING_CONTROLS, bind
+from sc_lab_widgets._cells import replace_earlier
+from sc_lab_widgets._host import Host, as_session
+from sc_lab_widgets._keys import KeyBoard
+from sc_lab_widgets._message import Message
+from sc_lab_widgets._pane import BokehPane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bokeh.plotting import figure
+
+    from sc_lab.session import Session
+
+__all__ = ["Controls", "Panel"]
+
+
+class Controls:
+    """A fixed set of named controls; change one through its ``value``.
+
+    Parameters
+    ----------
+    **controls : Widget
+        The controls, by the name of the keyword that they stand for.
+    """
+
+    def __init__(self, **controls: Any) -> None:
+        self.__dict__.update(controls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to replace a control: the assignment would silently change nothing on the screen."""
+        if name in self.__dict__:
+            msg = f"controls.{name} is a control; set controls.{name}.value = {value!r} instead"
+        else:
+            msg = f"there is no control named {name!r}; the controls are {', '.join(self.__dict__)}"
+        raise AttributeError(msg)
+
+    def __getattr__(self, name: str) -> Any:
+        """Name the controls that there are."""
+        msg = f"there is no control named {name!r}; the controls are {', '.join(self.__dict__)}"
+        raise AttributeError(msg)
+
+    def __iter__(self) -> Any:
+        """Go through the names."""
+        return iter(self.__dict__)
+
+    def __dir__(self) -> list[str]:
+        """Return the names, for completion."""
+        return list(self.__dict__)
+
+
+class Panel:
+    """One plot or table of a population, with its controls.
+
+    A panel stands alone in a cell, or shares a `Host` with others in a workbench.
+
+    Parameters
+    ----------
+    source : Session, catalogue, path or None
+        As for `Workbench`.
+    host : Host, optional
+        The host of a workbench; None makes one.
+    **start : Any
+        Start values of controls, by name.
+
+    Attributes
+    ----------
+    controls : Controls
+        The controls; those named like a setting change the session.
+    figures : dict of str to figure
+        The bokeh figures by name.
+    message : Message
+        Where errors are shown.
+    """
+
+    #: Title of the panel.
+    title: ClassVar[str] = ""
+    #: Settings that the panel offers controls for when it stands alone.
+    settings: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, source: Any = None, *, host: Host | None = None, **start: Any) -> None:
+        self._own_host = host is None
+        self.host = Host(as_session(source)) if host is None else host
+        self.session: Session = self.host.session
+        self.message = Message()
+        self.visible = True
+        self._widget: ui.Widget | None = None
+        self._undo: list[Callable[[], None]] = []
+        self.view_controls = self._make_view_controls()
+        bound = {}
+        if self._own_host:
+            for name in self.settings:
+                control = SETTING_CONTROLS[name](self.host)
+                self._undo.append(bind(self.session, control, name, self._report))
+                bound[name] = control
+        self.controls = Controls(**bound, **self.view_controls)
+        self.figures: dict[str, figure] = {}
+        self.root: LayoutDOM = self._build()
+        for control in self.view_controls.values():
+            control.observe(self._view_changed, "value")
+        self.host.add(self)
+        for name, value in start.items():
+            getattr(self.controls, name).value = value
+        self._guarded_refresh()
+
+    # ---- for subclasses ------------------------------------------------------------------
+    def _make_view_controls(self) -> dict[str, Any]:
+        """Return controls of the view alone, which are neither logged nor undone."""
+        return {}
+
+    def _build(self) -> LayoutDOM:
+        """Make the figures and return their layout."""
+        raise NotImplementedError  # pragma: no cover
+
+    def _update(self) -> None:
+        """Bring the figures up to date with ``self.host.population``."""
+
+    @property
+    def result(self) -> Any:
+        """What the call that `code` prints gives."""
+        raise NotImplementedError  # pragma: no cover
+
+    def _call(self) -> str:
+        """Return the expression that gives `result` from a variable ``population``."""
+        raise NotImplementedError  # pragma: no cover
+
+    # ---- the same for every panel ----------------------------------------------------------
+    def refresh(self) -> None:
+        """Bring the panel up to date; an error is shown in place and stops no other panel."""
+        self._guarded_refresh()
+
+    def _guarded_refresh(self) -> None:
+        try:
+            self._update()
+        except ScLabError as error:
+            self.message.report(error)
+        else:
+            if self.message.text:
+                self.message.show("")
+
+    def _view_changed(self, _change: Any) -> None:
+        pane = self.host.pane
+        if pane is None:
+            self._guarded_refresh()
+            return
+        with pane.hold():
+            self._guarded_refresh()
+        pane.flush()
+
+    def _report(self, error: BaseException) -> None:
+        self.message.report(error)
+
+    def code(self) -> str:
+        """Return the plain-Python call that gives `result` without any widget.
+
+        Returns
+        -------
+        str
+            Runnable text; its last line assigns ``result``.
+        """
+        from sc_lab_widgets._code import population_code
+
+        return f"{population_code(self.host)}\nresult = {self._call()}\n"
+
+    def release(self) -> None:
+        """Commit what a drag inside the plot previewed; called when a gesture ends."""
+
+    @property
+    def widget(self) -> ui.Widget:
+        """The panel as an ipywidget, for a panel that stands alone."""
+        if self._widget is None:
+            pane = BokehPane(self.root, label=self.title)
+            self.host.pane = pane
+            pane.on_gesture_end(lambda _gesture: self.release())
+            pane.on_key(KeyBoard(self.host, self.message).press)
+            replace_earlier(self)
+            controls = [getattr(self.controls, name) for name in self.controls]
+            self._widget = ui.VBox([ui.Box(controls, layout=ui.Layout(flex_flow="row wrap")), pane, self.message])
+            self._widget.add_class("sclab-panel")
+        return self._widget
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Show the panel in a notebook cell."""
+        return self.widget._repr_mimebundle_(include=include, exclude=exclude)
+
+    def save(self, path: Any, figure: str | None = None) -> None:
+        """Save a figure as PNG or SVG, or the panel's data, by the suffix of the path.
+
+        Parameters
+        ----------
+        path : path-like
+            ``.png`` and ``.svg`` are drawn by the browser that shows the panel, and written
+            when it answers; ``.ecsv`` and ``.csv`` are written at once.
+        figure : str, optional
+            Name in ``figures``; the first by default.
+
+        Raises
+        ------
+        InputError
+            If the suffix or the figure is unknown, or no browser shows the panel.
+        """
+        from sc_lab_widgets._saving import save_figure
+
+        save_figure(self, path, figure)
+
+    def close(self) -> None:
+        """Free the widgets, the subscriptions and, for a panel that stands alone, the host."""
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+        if self in self.host.panels:
+            self.host.panels.remove(self)
+        if self._own_host:
+            self.host.close()
+            if self.host.pane is not None:
+                self.host.pane.close()
+                self.host.pane = None
+        for name in self.controls:
+            getattr(self.controls, name).close()
+        self.message.close()
+        if self._widget is not None:
+            self._widget.close()
+            self._widget = None

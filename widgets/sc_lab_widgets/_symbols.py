@@ -1,0 +1,39 @@
+"""What each kind of clump, each model and each population looks like, in every plot alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bokeh.palettes import Cividis256, Viridis256
+
+from sc_lab_widgets._style import BLUE, GREEN, GREY, ORANGE, PALETTE, PURPLE, SKY, VERMILION
+
+__all__ = [
+    "BOOTSTRAP",
+    "CANDIDATE",
+    "CLUMP",
+    "EXCLUDED",
+    "FIELDS",
+    "GLOBULAR",
+    "LOCAL",
+    "MODEL",
+    "OBSERVED",
+    "POSTERIOR",
+    "SELECTED",
+    "SEQUENTIAL",
+]
+
+CLUMP: Final = GREY
+CANDIDATE: Final = BLUE
+GLOBULAR: Final = VERMILION
+EXCLUDED: Final = PURPLE
+SELECTED: Final = ORANGE
+OBSERVED: Final = GREEN
+MODEL: Final = {"power_law": BLUE, "schechter": VERMILION}
+POSTERIOR: Final = SKY
+BOOTSTRAP: Final = GREY
+#: Local comparison populations, by their name in `sc_lab.reference`; others take `GREY`.
+LOCAL: Final = {"young_clusters": GREEN, "globular_clusters": PURPLE, "nuclear_clusters": GREY}
+#: Fields, in the order in which they are met; then round again.
+FIELDS: Final = PALETTE
+SEQUENTIAL: Final = {"default": list(Viridis256), "age": list(Cividis256)}

@@ -1,0 +1,226 @@
+"""The density-size plane in the paper's four colourings, with local populations and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as ui
+import numpy as np
+from bokeh.models import (
+    Arrow,
+    ColorBar,
+    ColumnDataSource,
+    LayoutDOM,
+    LinearColorMapper,
+    LogColorMapper,
+    Span,
+    VeeHead,
+)
+
+from sc_lab.density_size import IMBH_DENSITIES, constant_mass_line
+from sc_lab.population import QUANTITIES
+from sc_lab.reference import CONTOURS, contours
+from sc_lab_widgets._figures import PlanePlot, limits, new_figure, side_by_side
+from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._style import GREY, VERMILION
+from sc_lab_widgets._symbols import CANDIDATE, FIELDS, LOCAL, SEQUENTIAL
+
+__all__ = ["COLOURINGS", "DensitySizePanel"]
+
+#: The four colourings of figure 7: source column, label.
+COLOURINGS = {"field": "field_code", "mu": "mu", "age_onset": "age_onset", "dynamical_age": "dynamical_age"}
+_LINES = (1e4, 1e5, 1e6, 1e7, 1e8)
+
+
+class DensitySizePanel(Panel):
+    """Mass surface density against effective radius, as figure 7 of the paper.
+
+    Parameters
+    ----------
+    source : Session, catalogue, path or None
+        As for `Workbench`.
+    colourings : tuple of str, optional
+        Several of ``field``, ``mu``, ``age_onset``, ``dynamical_age`` side by side; by default
+        one, chosen by a control.
+    **options : Any
+        As for `Panel`.
+    """
+
+    title = "Density–size plane"
+    settings = ("size_threshold", "lens_model", "within")
+
+    def __init__(self, source: Any = None, *, colourings: tuple[str, ...] = (), **options: Any) -> None:
+        self.colourings = tuple(colourings)
+        super().__init__(source, **options)
+
+    @classmethod
+    def all(cls, source: Any = None, **options: Any) -> DensitySizePanel:
+        """Return the panel of all four colourings."""
+        return cls(source, colourings=tuple(COLOURINGS), **options)
+
+    def _make_view_controls(self) -> dict[str, Any]:
+        controls: dict[str, Any] = {
+            "local": ui.Checkbox(
+                value=True,
+                description="local populations",
+                indent=False,
+                tooltip="contours of young, globular and nuclear clusters nearby",
+            )
+        }
+        if not self.colourings:
+            options = [("field", "field"), *((QUANTITIES[n].label, n) for n in COLOURINGS if n != "field")]
+            controls["colour_by"] = ui.Dropdown(
+                options=options,
+                value="field",
+                description="colour by",
+                style={"description_width": "7.5em"},
+                layout={"width": "auto"},
+            )
+        return controls
+
+    def _build(self) -> LayoutDOM:
+        self.contour_renderers: list[Any] = []
+        self.candidates: list[Any] = []
+        self.bars: list[ColorBar] = []
+        self.mass_lines = ColumnDataSource({"xs": [], "ys": []})
+        shared: dict[str, Any] = {}
+        plots = [self._plot(name, shared) for name in self.colourings or ("",)]
+        return side_by_side(plots, columns=2) if len(plots) > 1 else plots[0]
+
+    def _plot(self, colouring: str, shared: dict[str, Any]) -> Any:
+        host = self.host
+        planes = host.sources.planes
+        if not shared:
+            # Room for the local populations, which are smaller than what lensing resolves.
+            shared["x"] = limits(np.append(planes["r_eff"], [0.7, 60.0]), log=True, tail=0.002)
+            shared["y"] = limits(np.append(planes["sigma_mass"], [20.0, 4e5]), log=True, tail=0.002)
+        name = f"density_size_{colouring}" if colouring else "density_size"
+        plot = new_figure(
+            name,
+            self.title,
+            "effective radius [pc]",
+            "mass surface density [M☉ pc⁻²]",
+            x_log=True,
+            y_log=True,
+            x_range=shared["x"],
+            y_range=shared["y"],
+            height=400 if colouring else 300,
+        )
+        plot.multi_line("xs", "ys", source=self.mass_lines, line_color=GREY, line_dash="dotted", line_width=1)
+        for population in CONTOURS:
+            lines = [line for _, line in contours(population)]
+            self.contour_renderers.append(
+                plot.multi_line(
+                    [10.0 ** np.asarray(line)[:, 0] for line in lines],
+                    [10.0 ** np.asarray(line)[:, 1] for line in lines],
+                    line_color=LOCAL.get(population, GREY),
+                    line_width=1.6,
+                    line_alpha=0.9,
+                    legend_label=population.replace("_", " "),
+                )
+            )
+        for critical in IMBH_DENSITIES:
+            plot.add_layout(
+                Span(
+                    dimension="width",
+                    location=float(critical.density.value),
+                    line_color=VERMILION,
+                    line_dash="dashed",
+                    line_alpha=0.7,
+                )
+            )
+        plane = PlanePlot(
+            host,
+            plot,
+            "r_eff",
+            "sigma_mass",
+            x_error=True,
+            y_error=True,
+            hover=("r_eff", "sigma_mass", "mass", "age_onset", "dynamical_age", "mu"),
+        )
+        plot.add_layout(
+            Arrow(
+                source=host.sources.limits,
+                x_start="r_eff",
+                y_start="sigma_mass",
+                x_end="end_r",
+                y_end="end_sigma",
+                line_alpha=0.6,
+                line_color=CANDIDATE,
+                end=VeeHead(size=5, fill_color=CANDIDATE, line_color=CANDIDATE),
+            )
+        )
+        bar = ColorBar(
+            color_mapper=LinearColorMapper(palette=SEQUENTIAL["default"], low=0, high=1), width=8, label_standoff=4
+        )
+        plot.add_layout(bar, "right")
+        plot.legend.location = "bottom_left"
+        plot.legend.background_fill_alpha = 0.5
+        plot.legend.label_text_font_size = "8pt"
+        plot.legend.spacing = -2
+        plot.legend.padding = 2
+        plot.legend.click_policy = "hide"
+        self.candidates.append(plane.candidates)
+        self.bars.append(bar)
+        self.figures[name] = plot
+        return plot
+
+    def _mapper(self, colouring: str) -> tuple[str, Any, str]:
+        """Return source column, colour mapper and title of a colouring."""
+        population = self.host.population
+        if colouring == "field":
+            names = list(dict.fromkeys(population.fields))
+            palette = [FIELDS[i % len(FIELDS)] for i in range(max(len(names), 1))]
+            mapper = LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5)
+            return "field_code", mapper, "field"
+        values = population.values(colouring)
+        positive = values[np.isfinite(values) & (values > 0)]
+        low, high = np.quantile(positive, [0.02, 0.98]) if len(positive) > 1 else (1.0, 10.0)
+        palette = SEQUENTIAL["age" if colouring == "age_onset" else "default"]
+        mapper = LogColorMapper(palette=palette, low=float(low), high=float(max(high, low * 1.01)))
+        return COLOURINGS[colouring], mapper, QUANTITIES[colouring].title
+
+    def _update(self) -> None:
+        for renderer in self.contour_renderers:
+            if renderer.visible != self.controls.local.value:
+                renderer.visible = self.controls.local.value
+        settings = self.host.population.settings
+        wanted = self.colourings or (self.controls.colour_by.value,)
+        state = (wanted, settings.lens_model, settings.within, settings.hubble, settings.omega_m, settings.omega_de)
+        if getattr(self, "_state", None) == state:
+            return
+        self._state = state
+        radius = np.array([0.1, 1e4])
+        lines = [constant_mass_line(mass, radius, within=settings.within) for mass in _LINES]
+        self.mass_lines.data = {
+            "xs": [radius] * len(_LINES),
+            "ys": [line.value for line in lines],
+        }
+        for colouring, candidates, bar in zip(wanted, self.candidates, self.bars, strict=True):
+            column, mapper, title = self._mapper(colouring)
+            candidates.glyph.fill_color = {"field": column, "transform": mapper}
+            self._show_bar(bar, mapper, title, colouring)
+
+    def _show_bar(self, bar: ColorBar, mapper: Any, title: str, colouring: str) -> None:
+        from bokeh.models import BasicTicker, FixedTicker, LogTicker, LogTickFormatter, NumeralTickFormatter
+
+        bar.color_mapper = mapper
+        bar.title = title
+        if colouring == "field":
+            names = list(dict.fromkeys(self.host.population.fields))
+            bar.ticker = FixedTicker(ticks=list(range(len(names))))
+            # Short plain-text names: a field may come from a file and be called anything.
+            bar.major_label_overrides = {i: (name or "–")[:9] for i, name in enumerate(names)}
+            bar.formatter = NumeralTickFormatter()
+        else:
+            bar.major_label_overrides = {}
+            bar.ticker = LogTicker() if isinstance(mapper, LogColorMapper) else BasicTicker()
+            bar.formatter = LogTickFormatter()
+
+    @property
+    def result(self) -> Any:
+        """Radius [pc] and surface density [Msun/pc2] of every clump, two arrays of shape (n,)."""
+        return self.host.population.values("r_eff"), self.host.population.values("sigma_mass")
+
+    def _call(self) -> str:
+        return 'population.values("r_eff"), population.values("sigma_mass")'

@@ -1,0 +1,147 @@
+"""The globular-cluster colour-colour plot with its draggable box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from bokeh.models import BoxAnnotation, ColumnDataSource, LayoutDOM, PointDrawTool
+
+from sc_lab.errors import ScLabError
+from sc_lab.population import Vertices
+from sc_lab_widgets._figures import PlanePlot, limits, new_figure
+from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._style import ORANGE
+
+__all__ = ["GCColourPanel"]
+
+
+def _rectangle(vertices: Vertices) -> tuple[float, float, float, float] | None:
+    """Return left, right, bottom, top when the polygon is an upright rectangle."""
+    xs, ys = sorted({x for x, _ in vertices}), sorted({y for _, y in vertices})
+    if len(vertices) == 4 and len(xs) == 2 and len(ys) == 2 and len(set(vertices)) == 4:
+        return xs[0], xs[1], ys[0], ys[1]
+    return None
+
+
+def _frame(values: np.ndarray, box: np.ndarray) -> tuple[float, float]:
+    """Return axis limits that show nearly all clumps and all of the box with room to drag it."""
+    low, high = limits(values, log=False, tail=0.01)
+    margin = 0.5 * float(np.ptp(box))
+    if not np.isfinite(values).any():
+        low, high = float(box.min()), float(box.max())
+    return min(low, float(box.min()) - margin), max(high, float(box.max()) + margin)
+
+
+class GCColourPanel(Panel):
+    """F150W−F200W against F200W−F356W; members of the box are taken for globular clusters of the lens.
+
+    Drag the box, its edges or its corners; a box that is no upright rectangle has its
+    vertices dragged. See `Panel` for the parameters.
+    """
+
+    title = "Globular-cluster colours"
+    settings = ("gc_cut", "gc_box")
+
+    def _build(self) -> LayoutDOM:
+        host = self.host
+        planes = host.sources.planes
+        box = np.array(host.session.settings.gc_box)
+        # The box is part of the picture even where no clump has the three bands.
+        x_range = _frame(planes["x"], box[:, 0])
+        y_range = _frame(planes["y"], box[:, 1])
+        self.vertices = ColumnDataSource({"x": box[:, 0], "y": box[:, 1]})
+        plot = new_figure(
+            "gc_colours",
+            self.title,
+            "F200W − F356W [AB mag]",
+            "F150W − F200W [AB mag]",
+            x_range=x_range,
+            y_range=y_range,
+        )
+        hover = ("mass", "r_eff", "age_onset", "mu")
+        self.plane = PlanePlot(host, plot, "x", "y", hover=hover, globulars=True)
+        # Not the colour of the members: the outline has to be found among them.
+        outline: dict[str, Any] = {"line_color": ORANGE, "line_width": 2.5, "fill_color": ORANGE, "fill_alpha": 0.12}
+        self.box = BoxAnnotation(
+            left=-1, right=-0.5, bottom=0, top=0.3, editable=True, line_alpha=1.0, level="overlay", **outline
+        )
+        plot.add_layout(self.box)
+        self.outline = plot.patch("x", "y", source=self.vertices, level="overlay", visible=False, **outline)
+        self.handles = plot.scatter(
+            "x",
+            "y",
+            source=self.vertices,
+            size=11,
+            marker="square",
+            fill_color=ORANGE,
+            line_color="white",
+            level="overlay",
+            visible=False,
+        )
+        plot.add_tools(PointDrawTool(renderers=[self.handles], add=False))
+        for side in ("left", "right", "bottom", "top"):
+            self.box.on_change(side, self._box_moved)
+        self.vertices.on_change("data", self._vertex_moved)
+        self._following = False
+        self._dragged = False
+        self.figures["gc_colours"] = plot
+        return plot
+
+    def _box_moved(self, _attr: str, _old: Any, _new: Any) -> None:
+        box = self.box
+        (x0, x1), (y0, y1) = sorted((box.left, box.right)), sorted((box.bottom, box.top))
+        if not self._following and x0 < x1 and y0 < y1:
+            self._drag(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+    def _vertex_moved(self, _attr: str, _old: Any, new: Any) -> None:
+        if not self._following:
+            # The browser answers with lists, not arrays.
+            self._drag(tuple((float(x), float(y)) for x, y in zip(new["x"], new["y"], strict=True)))
+
+    def _drag(self, vertices: Vertices) -> None:
+        rounded = [[round(x, 4), round(y, 4)] for x, y in vertices]
+        try:
+            self.session.preview(gc_box=rounded)
+            self._dragged = True
+        except ScLabError as error:
+            self.message.report(error)
+
+    def release(self) -> None:
+        """Commit what a drag showed; called when the pointer is let go."""
+        if not self._dragged:
+            return
+        self._dragged = False
+        try:
+            self.session.end_preview()
+        except ScLabError as error:
+            self.message.report(error)
+            self.host.refresh()
+
+    def _update(self) -> None:
+        vertices = self.host.population.settings.gc_box
+        self._following = True
+        try:
+            rectangle = _rectangle(vertices)
+            upright = rectangle is not None
+            if self.box.visible != upright:
+                self.box.visible = upright
+                self.outline.visible = self.handles.visible = not upright
+            if rectangle is not None:
+                new = dict(zip(("left", "right", "bottom", "top"), rectangle, strict=True))
+                # While the box is dragged the browser already shows it there: an echo would fight the pointer.
+                if not self._dragged:
+                    self.box.update(**{side: value for side, value in new.items() if getattr(self.box, side) != value})
+            elif not self._dragged:
+                points = np.array(vertices)
+                self.vertices.data = {"x": points[:, 0], "y": points[:, 1]}
+        finally:
+            self._following = False
+
+    @property
+    def result(self) -> Any:
+        """Whether each clump is taken for a globular cluster, shape (n,)."""
+        return self.host.population.gc_contaminant
+
+    def _call(self) -> str:
+        return "population.gc_contaminant"

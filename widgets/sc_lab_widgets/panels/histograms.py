@@ -1,0 +1,137 @@
+"""Histograms of one quantity, or of all of them, over clumps and candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as ui
+import numpy as np
+from bokeh.models import ColumnDataSource, HoverTool, LayoutDOM
+
+from sc_lab.population import QUANTITIES
+from sc_lab_widgets._figures import new_figure, side_by_side
+from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._symbols import CANDIDATE, CLUMP
+
+__all__ = ["HistogramPanel"]
+
+_ALL = ("z", "mass", "sigma_mass", "sfr", "sigma_sfr", "r_eff", "age_onset", "mu", "abs_mag_v")
+
+
+class HistogramPanel(Panel):
+    """Clumps above the size threshold against candidates below it, as figure 5 of the paper.
+
+    Parameters
+    ----------
+    source : Session, catalogue, path or None
+        As for `Workbench`.
+    quantities : tuple of str, optional
+        Quantities shown side by side; by default one, chosen by a control.
+    **options : Any
+        As for `Panel`.
+    """
+
+    title = "Histograms"
+    settings = ("size_threshold", "lens_model")
+
+    def __init__(self, source: Any = None, *, quantities: tuple[str, ...] = (), **options: Any) -> None:
+        self.quantities = tuple(quantities)
+        super().__init__(source, **options)
+
+    @classmethod
+    def all(cls, source: Any = None, **options: Any) -> HistogramPanel:
+        """Return the panel of all nine quantities of figure 5."""
+        return cls(source, quantities=_ALL, **options)
+
+    def _make_view_controls(self) -> dict[str, Any]:
+        if self.quantities:
+            return {}
+        options = [(QUANTITIES[name].label, name) for name in _ALL]
+        return {
+            "quantity": ui.Dropdown(
+                options=options,
+                value="mass",
+                description="histogram of",
+                style={"description_width": "7.5em"},
+                layout={"width": "auto"},
+            )
+        }
+
+    def _build(self) -> LayoutDOM:
+        several = len(self.quantities) > 1
+        names = self.quantities or ("",)
+        self.sources, plots = [], []
+        for name in names:
+            source = ColumnDataSource({"left": [], "right": [], "clumps": [], "candidates": []})
+            plot = new_figure(
+                f"histogram_{name}" if name else "histogram",
+                self.title,
+                "",
+                "clumps",
+                height=250 if several else 300,
+            )
+            plot.y_range.start = 0
+            for column, colour, alpha in (("clumps", CLUMP, 0.5), ("candidates", CANDIDATE, 0.75)):
+                plot.quad(
+                    left="left",
+                    right="right",
+                    bottom=0,
+                    top=column,
+                    source=source,
+                    fill_color=colour,
+                    fill_alpha=alpha,
+                    line_color=colour,
+                    legend_label=column,
+                )
+            plot.add_tools(
+                HoverTool(
+                    tooltips=[
+                        ("from", "@left{0.[00]}"),
+                        ("to", "@right{0.[00]}"),
+                        ("clumps", "@clumps"),
+                        ("candidates", "@candidates"),
+                    ]
+                )
+            )
+            plot.legend.background_fill_alpha = 0.5
+            plot.legend.location = "top_right"
+            plot.legend.click_policy = "hide"
+            self.sources.append(source)
+            plots.append(plot)
+            self.figures[plot.name] = plot
+        return side_by_side(plots) if several else plots[0]
+
+    def _update(self) -> None:
+        names = self.quantities or (self.controls.quantity.value,)
+        for name, source, plot in zip(names, self.sources, self.figures.values(), strict=True):
+            histogram = self.host.population.histogram(name)
+            entry = histogram.quantity
+            # Hundreds of clumps would hide the candidates: both are scaled to their own peak only in hover numbers,
+            # so the counts themselves are drawn, clumps behind.
+            source.data = {
+                "left": histogram.edges[:-1],
+                "right": histogram.edges[1:],
+                "clumps": histogram.clumps.astype(np.float32),
+                "candidates": histogram.candidates.astype(np.float32),
+            }
+            label = f"log₁₀ {entry.title}" if entry.log else entry.title
+            title = f"{entry.label}: {int(histogram.candidates.sum())} candidates"
+            if histogram.n_missing:
+                title += f", {histogram.n_missing} without a value"
+            if plot.xaxis[0].axis_label != label:
+                plot.xaxis[0].axis_label = label
+            if plot.title.text != title:
+                plot.title.text = title
+
+    @property
+    def result(self) -> Any:
+        """The histogram (or a list of them, with several quantities)."""
+        population = self.host.population
+        if self.quantities:
+            return [population.histogram(name) for name in self.quantities]
+        return population.histogram(self.controls.quantity.value)
+
+    def _call(self) -> str:
+        if self.quantities:
+            return f"[population.histogram(name) for name in {list(self.quantities)!r}]"
+        return f"population.histogram({self.controls.quantity.value!r})"

@@ -1,0 +1,144 @@
+"""The clump table: what is selected here is selected everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as ui
+import numpy as np
+from bokeh.models import (
+    ColumnDataSource,
+    DataTable,
+    LayoutDOM,
+    NumberFormatter,
+    ScientificFormatter,
+    StringFormatter,
+    TableColumn,
+)
+
+from sc_lab.population import QUANTITIES, STATUS
+from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._theme import TABLE_STYLESHEET
+
+__all__ = ["TablePanel"]
+
+_COLUMNS = ("z", "mu", "mass", "age_onset", "r_eff", "sigma_mass", "dynamical_age", "z_form")
+_FORMATS = {"z": "0.000", "mu": "0.0", "age_onset": "0.0", "r_eff": "0.0", "dynamical_age": "0.0", "z_form": "0.00"}
+#: Rows sent at most: nobody scrolls further, and the filters are there.
+_MOST = 5_000
+
+
+class TablePanel(Panel):
+    """The clumps as a table, sortable by any column.
+
+    See `Panel` for the parameters.
+    """
+
+    title = "Clumps"
+    settings = ("size_threshold",)
+
+    def _make_view_controls(self) -> dict[str, Any]:
+        options = ["candidates", "mass function", "globular clusters", "excluded", "selected", "all"]
+        return {
+            "show": ui.Dropdown(
+                options=options,
+                value="candidates",
+                description="rows",
+                style={"description_width": "7.5em"},
+                layout={"width": "auto"},
+            )
+        }
+
+    def _build(self) -> LayoutDOM:
+        self.source = ColumnDataSource({name: [] for name in ("id", "field", "status", "limit", *_COLUMNS)})
+        columns = [
+            TableColumn(field=name, title=name, width=110, formatter=StringFormatter())
+            for name in ("id", "field", "status")
+        ]
+        for name in _COLUMNS:
+            entry = QUANTITIES[name]
+            form = (
+                NumberFormatter(format=_FORMATS[name], nan_format="–")
+                if name in _FORMATS
+                else ScientificFormatter(precision=2, nan_format="–")
+            )
+            columns.append(TableColumn(field=name, title=entry.title, width=100, formatter=form))
+        columns.insert(7, TableColumn(field="limit", title="", width=20, formatter=StringFormatter()))
+        self.table = DataTable(
+            source=self.source,
+            columns=columns,
+            width=700,
+            sizing_mode="stretch_width",
+            height=300,
+            index_position=None,
+            selectable=True,
+            name="clump_table",
+            stylesheets=[TABLE_STYLESHEET],
+            reorderable=True,
+            autosize_mode="none",
+            scroll_to_selection=True,
+        )
+        self._rows = np.array([], dtype=int)
+        self._following = False
+        self.source.selected.on_change("indices", self._picked)
+        return self.table
+
+    def _wanted(self) -> np.ndarray:
+        population = self.host.population
+        show = self.controls.show.value
+        if show == "selected":
+            return self.host.selection
+        if show == "all":
+            return np.arange(population.n)
+        flag = {
+            "candidates": population.candidate,
+            "mass function": population.in_cmf_sample,
+            "globular clusters": population.gc_contaminant,
+            "excluded": population.status == STATUS.index("excluded"),
+        }[show]
+        return np.flatnonzero(flag)
+
+    def _update(self) -> None:
+        population = self.host.population
+        rows = self._wanted()
+        self._following = True
+        try:
+            state = (population.status, *(population.values(name) for name in _COLUMNS))
+            old = getattr(self, "_state", None)
+            same = old is not None and all(a is b for a, b in zip(old, state, strict=True))
+            if not same or not np.array_equal(rows, self._rows):
+                self._state, self._rows = state, rows[:_MOST]
+                shown = self._rows
+                data: dict[str, Any] = {name: population.values(name)[shown] for name in _COLUMNS}
+                data["id"] = [population.ids[row] for row in shown]
+                data["field"] = [population.fields[row] for row in shown]
+                data["status"] = [STATUS[code] for code in population.status[shown]]
+                data["limit"] = ["<" if limit else "" for limit in population.r_eff_is_limit[shown]]
+                self.source.data = data
+            indices = np.flatnonzero(np.isin(self._rows, self.host.selection)).tolist()
+            if list(self.source.selected.indices) != indices:
+                self.source.selected.indices = indices
+        finally:
+            self._following = False
+
+    def _picked(self, _attr: str, _old: Any, new: Any) -> None:
+        if not self._following:
+            self.host.select(self._rows[[i for i in new if i < len(self._rows)]])
+
+    @property
+    def result(self) -> Any:
+        """Rows of the catalogue in the table, shape (rows,)."""
+        return self._rows
+
+    def _call(self) -> str:
+        flags = {
+            "candidates": "population.candidate",
+            "mass function": "population.in_cmf_sample",
+            "globular clusters": "population.gc_contaminant",
+            "excluded": "population.status == STATUS.index('excluded')",
+            "all": "population.status >= 0",
+        }
+        show = self.controls.show.value
+        if show == "selected":
+            return f"[population.index[name] for name in {self.host.selected_ids!r}]"
+        return f"np.flatnonzero({flags[show]})"
