@@ -56,6 +56,7 @@ class History:
         self.states: list[Document] = [empty]
         self.edits: list[Step] = []
         self.cursor = 0
+        self.labels = ("", "")  # what undo and redo would do; one object, so that it is read without a lock
 
     @property
     def document(self) -> Document:
@@ -111,6 +112,10 @@ class History:
             self.edits.append(step)
             self.cursor += 1
         self.log.append(step)
+        self.labels = (
+            describe_edit(**self.edits[self.cursor - 1]) if self.cursor else "",
+            describe_edit(**self.edits[self.cursor]) if self.cursor < len(self.edits) else "",
+        )
 
     def check_settings(self, settings: Settings) -> None:
         """Refuse settings that this catalogue cannot follow.
@@ -169,10 +174,14 @@ class _Core:
             self.replay(steps)
             self.uncertain = False
 
+    def view(self) -> tuple[Document, Settings]:
+        """Return the document with the settings in force, the two belonging together without a lock."""
+        document, overlay = self.history.document, self.overlay
+        return document, document.settings.replace(**overlay) if overlay else document.settings
+
     def effective(self) -> Settings:
         """Return the settings of the document with the preview laid over them."""
-        settings = self.history.document.settings
-        return settings.replace(**self.overlay) if self.overlay else settings
+        return self.view()[1]
 
 
 #: Projects that this process has open, by real path.
@@ -202,8 +211,9 @@ class Session:
     -----
     Every method may be called from any thread. Subscribers are called one after the other while
     the session is locked, so they see edits in their order; they must not wait for another thread
-    that edits. One gesture of the user is one step: a drag calls `preview` as often as it likes
-    and `end_preview` once.
+    that edits. Reading never waits: whoever holds a lock of his own, while a subscriber waits for
+    it, may still ask for document, settings, log and labels. One gesture of the user is one step:
+    a drag calls `preview` as often as it likes and `end_preview` once.
 
     Sessions that this process opens on the same project share everything, so running a notebook
     cell again is safe; the file is let go when the last of them is closed or forgotten.
@@ -314,8 +324,7 @@ class Session:
     @property
     def log(self) -> list[Step]:
         """Copy of every step taken, undo and redo among them: ``name`` and ``arguments`` each."""
-        with self._core.lock:
-            return [{"name": s["name"], "arguments": dict(s["arguments"])} for s in self._core.history.log]
+        return [{"name": s["name"], "arguments": dict(s["arguments"])} for s in list(self._core.history.log)]
 
     @property
     def can_undo(self) -> bool:
@@ -330,16 +339,12 @@ class Session:
     @property
     def undo_label(self) -> str:
         """What `undo` would take back, in a few words; empty when there is nothing."""
-        with self._core.lock:
-            history = self._core.history
-            return describe_edit(**history.edits[history.cursor - 1]) if history.cursor else ""
+        return self._core.history.labels[0]
 
     @property
     def redo_label(self) -> str:
         """What `redo` would do again, in a few words; empty when there is nothing."""
-        with self._core.lock:
-            history = self._core.history
-            return describe_edit(**history.edits[history.cursor]) if history.cursor < len(history.edits) else ""
+        return self._core.history.labels[1]
 
     @property
     def path(self) -> Path | None:
@@ -694,8 +699,7 @@ def population_of(source: Session | Document, catalog: QTable | None = None) -> 
     from sc_lab.population import analyse
 
     if isinstance(source, Session):
-        with source.lock:
-            document, settings = source.document, source.settings
+        document, settings = source._core.view()  # noqa: SLF001
         catalog = source.catalog if catalog is None else catalog
     else:
         document, settings = source, source.settings

@@ -203,6 +203,40 @@ def test_edits_from_many_threads_all_arrive_once(catalog, tmp_path):
         assert again.document == session.document
 
 
+def test_reading_does_not_wait_for_a_subscriber(catalog):
+    """A panel that holds its own lock may read while a subscriber waits for that lock: no deadlock."""
+    session = Session(catalog)
+    panel, inside, seen = threading.Lock(), threading.Event(), []
+
+    def follow(session, changed):
+        inside.set()
+        assert panel.acquire(timeout=10)
+        panel.release()
+
+    session.subscribe(follow)
+    with panel:
+        editor = threading.Thread(target=session.do, args=("exclude",), kwargs={"ids": "c01"})
+        editor.start()
+        assert inside.wait(10)
+        reader = threading.Thread(
+            target=lambda: seen.extend(
+                [
+                    session.undo_label,
+                    session.redo_label,
+                    session.log,
+                    session.document,
+                    session.settings,
+                    session.can_undo,
+                ]
+            )
+        )
+        reader.start()
+        reader.join(5)
+        assert not reader.is_alive()
+    editor.join(10)
+    assert seen[0] == "exclude c01"
+
+
 def test_a_closed_session_says_so(catalog):
     session = Session(catalog)
     session.close()
