@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import secrets
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
 
 import astropy.units as u
 import numpy as np
@@ -369,24 +371,67 @@ def _fits_data(each: _Flat) -> dict[str, Any]:
 
 
 def _votable(table: Table) -> bytes:
-    """Return the bytes of a VOTable."""
-    from astropy.io.votable import from_table
-    from astropy.io.votable.tree import Info
+    """Return the bytes of a VOTable 1.4 with TABLEDATA.
 
+    Written here, because the C writer of astropy.io.votable corrupts memory
+    (astropy issue 20419, seen with astropy 8.0).
+    """
     flat = _flatten(table)
-    with warnings.catch_warnings():
-        # Units that the VO has no word for are written as astropy spells them.
-        warnings.simplefilter("ignore")
-        plain = _plain(table)
-        for name in plain.colnames:
-            plain[name].meta = {}
-        document = from_table(plain, table_id="catalog")
-        for field, each in zip(document.get_first_table().fields, flat, strict=True):
-            field.ucd = each.ucd or None
-        document.infos.append(Info(name=META_KEY, value=record_json(table.meta)))
-        stream = io.BytesIO()
-        document.to_xml(stream)
-    return stream.getvalue()
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">',
+        f"<INFO name={quoteattr(META_KEY)} value={quoteattr(record_json(table.meta))}/>",
+        '<RESOURCE type="results">',
+        f'<TABLE name="catalog" nrows="{len(table)}">',
+    ]
+    for number, each in enumerate(flat):
+        depth = "" if each.data.ndim == 1 else f' arraysize="{int(np.prod(each.data.shape[1:]))}"'
+        kind = {"U": 'datatype="unicodeChar" arraysize="*"', "b": 'datatype="boolean"', "i": 'datatype="long"'}.get(
+            each.kind, 'datatype="double"'
+        )
+        unit = _vo_unit(each)
+        extra = (f" unit={quoteattr(unit)}" if unit else "") + (f" ucd={quoteattr(each.ucd)}" if each.ucd else "")
+        lines.append(f'<FIELD ID="c{number}" name={quoteattr(each.name)} {kind}{depth}{extra}>')
+        lines.append(f"<DESCRIPTION>{escape(each.description)}</DESCRIPTION>")
+        lines.append("</FIELD>")
+    lines.append("<DATA><TABLEDATA>")
+    columns = [_vo_cells(each) for each in flat]
+    lines += [f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in row)}</TR>" for row in zip(*columns, strict=True)]
+    lines += ["</TABLEDATA></DATA>", "</TABLE>", "</RESOURCE>", "</VOTABLE>", ""]
+    return "\n".join(lines).encode()
+
+
+def _vo_unit(each: _Flat) -> str:
+    """Return a unit in the spelling of the VO, or as astropy writes it where the VO has no word."""
+    if not each.unit_text:
+        return ""
+    try:
+        return str(u.Unit(each.unit).to_string("vounit"))
+    except (ValueError, TypeError, AttributeError):
+        return each.unit_text
+
+
+def _vo_cells(each: _Flat) -> list[str]:
+    """Return the cells of a VOTable column; an empty cell is a missing number."""
+    if each.data.ndim > 1:
+        rows = each.data.reshape(len(each.data), -1).tolist()
+        return [" ".join(_vo_number(v, "NaN") for v in row) for row in rows]
+    if each.kind == "U":
+        return [escape(v) for v in each.data.tolist()]
+    if each.kind == "b":
+        return ["T" if v else "F" for v in each.data.tolist()]
+    if each.kind == "f":
+        return [_vo_number(v, "") for v in each.data.tolist()]
+    return [str(v) for v in each.data.tolist()]
+
+
+def _vo_number(value: float, missing: str) -> str:
+    """Return a number as VOTable spells it."""
+    if math.isnan(value):
+        return missing
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(value)
 
 
 def _csv(table: Table) -> bytes:
@@ -407,7 +452,7 @@ def _cells(each: _Flat) -> list[str]:
     """Return the cells of a CSV column; draws are JSON lists."""
     if each.data.ndim > 1:
         rows = each.data.reshape(len(each.data), -1).tolist()
-        return [json.dumps([None if v != v else v for v in row]) for row in rows]  # noqa: PLR0124 - NaN differs from itself
+        return [json.dumps([None if math.isnan(v) else v for v in row]) for row in rows]
     if each.kind == "f":
         return ["" if gone else repr(v) for v, gone in zip(each.data.tolist(), each.mask.tolist(), strict=True)]
     return [str(v) for v in each.data.tolist()]
