@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -186,7 +187,20 @@ class _Core:
 
 #: Projects that this process has open, by real path.
 _OPEN: dict[str, _Core] = {}
-_OPEN_LOCK = threading.RLock()
+#: Guards them. It is taken after the lock of a session, never before, and not by the same thread twice.
+_OPEN_LOCK = threading.Lock()
+#: One entry for each session that has ended and has not been counted off yet.
+_ENDED: deque[_Core] = deque()
+
+
+@contextlib.contextmanager
+def _registry() -> Iterator[dict[str, _Core]]:
+    """Hold the projects of this process; what ended in the meantime is counted off afterwards."""
+    try:
+        with _OPEN_LOCK:
+            yield _OPEN
+    finally:
+        _count_off()
 
 
 class Session:
@@ -243,17 +257,18 @@ class Session:
             self._attach(_Core(table, empty, None, ()))
             return
         path = _real(project)
-        with _OPEN_LOCK:
+        with _registry() as projects:
             if not path.exists():
                 core = _Core(table, empty, None, ())
                 core.project = Project.create(path, columns, table.meta, empty, ())
-                _OPEN[str(path)] = core
+                projects[str(path)] = core
                 self._attach(core)
                 return
             core = _core_at(path)
             found = core.history.document
             if found.catalog_sha256 != sha256:
-                _drop_unused(core)
+                core.holders += 1
+                _let_go(core)
                 msg = (
                     f"{path} is about the catalogue {found.catalog_name!r} "
                     f"({len(core.history.ids)} clumps, contents {found.catalog_sha256[:12]}), "
@@ -284,7 +299,7 @@ class Session:
             If the file is not a project, is damaged, or comes from a newer version.
         """
         session = cls.__new__(cls)
-        with _OPEN_LOCK:
+        with _registry():
             session._attach(_core_at(_real(path)))  # noqa: SLF001
         return session
 
@@ -608,7 +623,7 @@ class Session:
         """
         core = self._core
         target = _real(path)
-        with _OPEN_LOCK, core.lock:
+        with core.lock, _registry() as projects:
             self._check_open()
             new = Project.create(
                 target, encode_table(core.catalog), core.catalog.meta, core.history.states[0], core.history.log
@@ -616,11 +631,12 @@ class Session:
             new.new_steps()
             old, core.project = core.project, new
             core.uncertain = False
-            for key in [key for key, other in _OPEN.items() if other is core]:
-                del _OPEN[key]
-            _OPEN[str(target)] = core
+            for key in [key for key, other in projects.items() if other is core]:
+                del projects[key]
+            projects[str(target)] = core
             if old is not None:
                 old.close()
+        with core.lock:
             self._tell(core.history.document, {"history"})
 
     def refresh(self) -> bool:
@@ -651,12 +667,12 @@ class Session:
 
     def close(self) -> None:
         """End the session: its subscriptions, and the file once no other session uses it."""
-        if self._closed:
-            return
-        self._closed = True
         with self._core.lock:
+            if self._closed:
+                return
+            self._closed = True
             self._core.subscribers[:] = [entry for entry in self._core.subscribers if entry[0] is not self]
-        self._finalizer()
+            self._finalizer()
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -729,25 +745,33 @@ def _core_at(path: Path) -> _Core:
     return core
 
 
-def _drop_unused(core: _Core) -> None:
-    """Let a project go that was opened only to look at it."""
-    core.holders += 1
-    _let_go(core)
-
-
 def _let_go(core: _Core) -> None:
     """Count one session less, and close the project after the last."""
     if core.pid != os.getpid():
         return  # a forked child: file and locks are its parent's
-    with _OPEN_LOCK:
-        core.holders -= 1
-        if core.holders > 0:
-            return
-        for key in [key for key, other in _OPEN.items() if other is core]:
-            del _OPEN[key]
-        with core.lock:
-            if core.project is not None:
-                core.project.close()
+    _ENDED.append(core)
+    _count_off()
+
+
+def _count_off() -> None:
+    """Count ended sessions off, unless somebody holds the projects, who then does it.
+
+    The garbage collector ends sessions too, in any thread and at any moment: waiting here could
+    be waiting for oneself.
+    """
+    while _ENDED and _OPEN_LOCK.acquire(blocking=False):
+        try:
+            while _ENDED:
+                core = _ENDED.popleft()
+                core.holders -= 1
+                if core.holders > 0:
+                    continue
+                for key in [key for key, other in _OPEN.items() if other is core]:
+                    del _OPEN[key]
+                if core.project is not None:
+                    core.project.close()
+        finally:
+            _OPEN_LOCK.release()
 
 
 def _real(path: str | os.PathLike[str]) -> Path:

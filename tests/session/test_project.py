@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -493,6 +495,37 @@ def test_running_a_cell_again_shares_the_session(catalog, project):
     kill(process)
     assert not said["read_only"]
     assert said["steps"] == 5
+
+
+def test_sessions_that_open_and_end_in_many_threads_let_the_file_go(project):
+    failures = []
+
+    def work():
+        try:
+            for i in range(15):
+                session = Session.open(project)
+                session.subscribe(lambda s, changed: Session.open(project).document)
+                session.do("note", id="c01", text=f"{threading.get_ident()} {i}")
+                if i % 2:
+                    session.close()
+        except Exception as error:  # noqa: BLE001 - asserted below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "deadlock"
+    assert not failures
+    gc.collect()
+    with Session.open(project) as session:
+        assert len(session.log) == 63
+        session._core.subscribers.clear()  # a subscription keeps its session; these were never ended
+    gc.collect()
+    process, said = start_holder(project)
+    kill(process)
+    assert not said["read_only"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
