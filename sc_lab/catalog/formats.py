@@ -170,7 +170,12 @@ def refuse_objects(table: Table, source: str) -> None:
 
 def _is_text(value: Any) -> bool:
     """Whether an element of an object column is text or stands for a missing one."""
-    return isinstance(value, str) or value is None or value is np.ma.masked or (isinstance(value, float) and np.isnan(value))
+    return (
+        isinstance(value, str)
+        or value is None
+        or value is np.ma.masked
+        or (isinstance(value, float) and np.isnan(value))
+    )
 
 
 def _read_ecsv(path: Path) -> Table:
@@ -336,7 +341,7 @@ def _arrow_column(array: Any, kind: Any, source: str, name: str, pa: Any) -> Col
         return MaskedColumn(np.full(len(array), np.nan), mask=True, name=name)
     mask = np.array(array.is_null().to_numpy(zero_copy_only=False), dtype=bool)
     if pa.types.is_boolean(kind):
-        data = array.fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - pyarrow's own signature
+        data = array.fill_null(False).to_numpy(zero_copy_only=False)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         data = array.fill_null(0).to_numpy(zero_copy_only=False)
     elif pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):

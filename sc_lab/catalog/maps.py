@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sc_lab.catalog.columns import PATTERNS, COLUMNS, find_column
+from sc_lab.catalog.columns import COLUMNS, PATTERNS, find_column
 from sc_lab.errors import InputError
 
 __all__ = ["BUILTIN_MAPS", "CALZETTI_R_V", "ColumnMap", "Source", "as_column_map", "matching_maps"]
@@ -220,7 +220,7 @@ _ADAMO_2024 = ColumnMap(
         "mass_err_hi": Source(column="mass_err_hi", unit="solMass"),
     },
     notes=(
-        "r_eff, not r_eff_forward_model, is the radius: it has asymmetric errors and its limits are flagged; "
+        "r_eff, not r_eff_forward_model, is the radius: it has asymmetric errors and its limits are flagged",
         "the forward-model radius stays beside it under its own name",
         "eight measurements of five clusters (two mirror images); which rows pair up is not published, so there is no system",
         "no age and no magnification per cluster",

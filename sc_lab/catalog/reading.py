@@ -135,6 +135,8 @@ def _recognise(raw: Table, source: str) -> tuple[ColumnMap | None, list[str]]:
     if len(found) == 1:
         return found[0], [f"recognised as {found[0].name}: {found[0].citation}"]
     if found:
-        msg = f"{source} fits several built-in maps; name one of them: columns={' or '.join(repr(m.name) for m in found)}"
+        msg = (
+            f"{source} fits several built-in maps; name one of them: columns={' or '.join(repr(m.name) for m in found)}"
+        )
         raise CatalogError(msg)
     return None, []

@@ -49,7 +49,9 @@ class _Work:
     def rows(self, bad: npt.NDArray[np.bool_]) -> str:
         """Return the first bad rows, 1-based and with their ids, in words."""
         found = np.flatnonzero(bad if bad.ndim == 1 else bad.any(axis=1))
-        named = [f"{i + 1} ({self.ids[i]})" if i < len(self.ids) and self.ids[i] else f"{i + 1}" for i in found[:_SHOWN]]
+        named = [
+            f"{i + 1} ({self.ids[i]})" if i < len(self.ids) and self.ids[i] else f"{i + 1}" for i in found[:_SHOWN]
+        ]
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return f"row{'s' if len(found) > 1 else ''} {', '.join(named)}{more}"
 
@@ -190,7 +192,9 @@ def _canonical(work: _Work, sources: dict[str, Source], name: str, spec: Source,
     _store(out, entry, data, np.isnan(data))
 
 
-def _house_numbers(work: _Work, sources: dict[str, Source], entry: Column, spec: Source) -> npt.NDArray[np.float64] | None:
+def _house_numbers(
+    work: _Work, sources: dict[str, Source], entry: Column, spec: Source
+) -> npt.NDArray[np.float64] | None:
     """Return the numbers of a column in its house unit, NaN where missing; None after a problem."""
     if spec.constant is not None:
         return np.full(len(work.raw), float(spec.constant))
@@ -282,7 +286,7 @@ def _to_house(
             f"the unit is '{unit}', which does not convert to {_unit_words(entry)}; correct the unit or the column{hint}",
         )
         return None
-    return data * (factor * scale)
+    return np.asarray(data * (factor * scale), dtype=np.float64)
 
 
 def _unit_words(entry: Column) -> str:
@@ -297,7 +301,7 @@ def _numbers(work: _Work, entry: Column, spec: Source, *, quiet: bool = False) -
     kind = bare.dtype.kind
     mask = _mask(column)
     if kind in "SUO":
-        parsed = _parse_texts(work, entry, spec, column, quiet=quiet)
+        parsed = _parse_texts(work, entry, column, quiet=quiet)
         if parsed is None:
             return None
         data = parsed
@@ -341,9 +345,7 @@ def _strings(column: Any) -> list[str]:
     return texts
 
 
-def _parse_texts(
-    work: _Work, entry: Column, spec: Source, column: Any, *, quiet: bool
-) -> npt.NDArray[np.float64] | None:
+def _parse_texts(work: _Work, entry: Column, column: Any, *, quiet: bool) -> npt.NDArray[np.float64] | None:
     """Return numbers from text: missing words, limits such as '<12', and draws as JSON lists."""
     if column.ndim != 1:
         work.problem(entry.name, "holds arrays of text; give numbers")
@@ -383,9 +385,7 @@ def _parse_texts(
     return data
 
 
-def _parse_lists(
-    work: _Work, entry: Column, texts: list[str], *, quiet: bool
-) -> npt.NDArray[np.float64] | None:
+def _parse_lists(work: _Work, entry: Column, texts: list[str], *, quiet: bool) -> npt.NDArray[np.float64] | None:
     """Return draws from JSON lists of numbers and nulls."""
     rows: list[list[float]] = []
     bad = np.zeros(len(texts), dtype=bool)
@@ -400,7 +400,9 @@ def _parse_lists(
     if bad.any() or len(widths) != 1:
         if not quiet:
             which = f" in {work.rows(bad)}" if bad.any() else ""
-            work.problem(entry.name, f"not a list of k numbers a row{which}; write draws as [1.0, 2.0, ...], equally many")
+            work.problem(
+                entry.name, f"not a list of k numbers a row{which}; write draws as [1.0, 2.0, ...], equally many"
+            )
         return None
     width = widths.pop()
     return np.array([row or [np.nan] * width for row in rows], dtype=np.float64)
@@ -589,7 +591,7 @@ def _foreign(work: _Work, used: set[str], out: QTable) -> list[str]:
 def _guess(texts: list[str]) -> Any:
     """Return a foreign CSV column as numbers when all its cells are numbers, otherwise as text."""
     try:
-        data = np.array([each if each else "nan" for each in texts], dtype=np.float64)
+        data = np.array([each or "nan" for each in texts], dtype=np.float64)
     except ValueError:
         lowered = {each.lower() for each in texts}
         if lowered <= {"true", "false"}:
@@ -635,7 +637,9 @@ def content_sha256(table: Table) -> str:
     return digest.hexdigest()
 
 
-def finish(table: QTable, raw: Table, *, source: str, sha256: str, column_map: ColumnMap | None, notes: list[str]) -> QTable:
+def finish(
+    table: QTable, raw: Table, *, source: str, sha256: str, column_map: ColumnMap | None, notes: list[str]
+) -> QTable:
     """Write the provenance into the metadata of a validated table.
 
     Parameters

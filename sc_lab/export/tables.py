@@ -255,7 +255,9 @@ def _flatten(table: Table) -> list[_Flat]:
         if data.dtype.kind == "S":
             data = np.char.decode(data, "utf-8")
         if data.dtype.kind == "U":
-            texts = ["" if m else clean_text(t) for t, m in zip(data.ravel().tolist(), mask.ravel().tolist(), strict=True)]
+            texts = [
+                "" if m else clean_text(t) for t, m in zip(data.ravel().tolist(), mask.ravel().tolist(), strict=True)
+            ]
             data = np.array(texts, dtype=np.str_).reshape(data.shape)
             mask = np.zeros(data.shape, dtype=bool)
         elif data.dtype.kind == "f":

@@ -249,7 +249,7 @@ def test_missing_files_folders_and_unknown_formats_are_refused(tmp_path):
     (tmp_path / "table.doc").write_text("x")
     with pytest.raises(CatalogError, match=r"cannot be told from its name; rename it to one of \.ecsv"):
         read_catalog(tmp_path / "table.doc")
-    with pytest.raises(CatalogError, match="the format 'excel' of table.doc is unknown"):
+    with pytest.raises(CatalogError, match=r"the format 'excel' of table\.doc is unknown"):
         read_catalog(tmp_path / "table.doc", format="excel")
 
 

@@ -150,7 +150,7 @@ def test_the_tables_of_the_paper_add_up():
 def test_unknown_names_are_refused_in_words():
     with pytest.raises(InputError, match="no contours of 'ucd'; the populations are ysc, gc_mw, nsc"):
         contours("ucd")
-    with pytest.raises(InputError, match="no contour of 'ysc' at level 0.5; the levels are 0.68, 0.95"):
+    with pytest.raises(InputError, match=r"no contour of 'ysc' at level 0\.5; the levels are 0\.68, 0\.95"):
         contours("ysc", level=0.5)
     with pytest.raises(InputError, match="no sample named 'x'"):
         sample("x")
