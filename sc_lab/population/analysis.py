@@ -308,7 +308,8 @@ class Population:
             Shape of the rows, both positive; NaN where there is no error.
         """
         if name not in _DRAWN:
-            err = catalogs.values(self.catalog, f"{name}_err")
+            # Redshifts are taken as exact, as the paper does.
+            err = catalogs.values(self.catalog, "abs_mag_v_err") if name == "abs_mag_v" else np.full(self.n, np.nan)
             return err[rows], err[rows]
         bars: _Bars = self._get(
             f"errors {name}",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["replace_earlier"]
+import ipywidgets as ui
+
+__all__ = ["close_tree", "replace_earlier"]
 
 
 class _Closable(Protocol):
@@ -52,3 +54,19 @@ def replace_earlier(made: _Closable) -> None:
             old.close()
         run = _RUNS[cell] = _Run(execution)
     run.made.append(made)
+
+
+def close_tree(widget: ui.Widget) -> None:
+    """Close a widget with all it holds: half a tree would block the reload of the page.
+
+    Parameters
+    ----------
+    widget : Widget
+        The top of the tree.
+    """
+    for child in getattr(widget, "children", ()):
+        close_tree(child)
+    for part in (getattr(widget, "layout", None), getattr(widget, "style", None)):
+        if isinstance(part, ui.Widget):
+            part.close()
+    widget.close()

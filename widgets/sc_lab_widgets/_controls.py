@@ -12,7 +12,7 @@ import anywidget
 import traitlets
 
 from sc_lab.errors import InputError
-from sc_lab_widgets._report import Reporting
+from sc_lab_widgets._report import Reporting, close_dress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,4 +182,5 @@ class LiveSlider(Reporting, anywidget.AnyWidget):
     def close(self) -> None:
         """Free the callbacks and the browser's part."""
         self._callbacks.clear()
+        close_dress(self)
         super().close()

@@ -325,8 +325,9 @@ class PlanePlot:
         self._image = ColumnDataSource({"image": []})
         palette = [f"#{level:02x}{level:02x}{level:02x}" for level in range(205, 85, -4)]
         # The image covers the start limits, whatever is zoomed in when it is drawn anew.
-        self._frame = (plot.x_range.start, plot.x_range.end, plot.y_range.start, plot.y_range.end)
-        x0, x1, y0, y1 = self._frame
+        x0, x1 = sorted((plot.x_range.start, plot.x_range.end))
+        y0, y1 = sorted((plot.y_range.start, plot.y_range.end))
+        self._frame = (x0, x1, y0, y1)
         mapper = LogColorMapper(palette=palette, low=1, high=100, nan_color="#00000000")
         plot.image("image", source=self._image, x=x0, y=y0, dw=x1 - x0, dh=y1 - y0, level="image", color_mapper=mapper)
         self.host.on_base(self._fill_image)

@@ -56,6 +56,8 @@ class KeyBoard:
 
     def _press(self, key: Key) -> None:
         host, session, name = self.host, self.host.session, key.name.lower()
+        if not session.read_only:
+            self.message.show("")
         if name == "u":
             self.redo() if key.shift else self.undo()
         elif name in ("delete", "backspace"):
@@ -68,10 +70,6 @@ class KeyBoard:
             self.step(1 if name == "]" else -1)
         elif name == "?":
             self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
-        else:
-            return
-        if name != "?" and not session.read_only:
-            self.message.show("")
 
     def undo(self) -> None:
         """Take the last step back."""

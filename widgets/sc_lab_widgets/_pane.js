@@ -192,6 +192,7 @@ class PaneView {
     if (event.sync === false || event.document !== this.document || LOCAL.has(event.attr)) return;
     const {kind, model} = event;
     const bokehEvent = kind === "MessageSent" ? event.msg_data : null;
+    if (bokehEvent?.event_name === "document_ready") return;
     const name = bokehEvent && NEWEST.has(bokehEvent.event_name) ? bokehEvent.event_name : null;
     const item = {event, about: model ?? bokehEvent?.origin, key: kind === "ModelChanged" ? event.attr : name && `event ${name}`};
     // The newest value replaces one still waiting, but never jumps over another kind of change of the same model.

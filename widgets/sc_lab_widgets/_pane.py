@@ -26,7 +26,7 @@ from bokeh.document.events import (
 )
 
 from sc_lab.errors import InputError
-from sc_lab_widgets._report import Reporting
+from sc_lab_widgets._report import Reporting, close_dress
 from sc_lab_widgets._theme import theme
 
 if TYPE_CHECKING:
@@ -381,6 +381,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
                 document.clear()
                 for kept in (self._pending, self._views, self._gesture_ends, self._keys, self._images):
                     kept.clear()
+        close_dress(self)
         super().close()
 
 

@@ -9,7 +9,7 @@ from bokeh.models import LayoutDOM
 
 from sc_lab.errors import ScLabError
 from sc_lab_widgets._binding import SETTING_CONTROLS, bind
-from sc_lab_widgets._cells import replace_earlier
+from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._host import Host, as_session
 from sc_lab_widgets._keys import KeyBoard
 from sc_lab_widgets._message import Message
@@ -226,8 +226,8 @@ class Panel:
                 self.host.pane.close()
                 self.host.pane = None
         for name in self.controls:
-            getattr(self.controls, name).close()
-        self.message.close()
+            close_tree(getattr(self.controls, name))
+        close_tree(self.message)
         if self._widget is not None:
-            self._widget.close()
+            close_tree(self._widget)
             self._widget = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
@@ -12,7 +12,7 @@ from sc_lab.errors import ScLabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Reporting", "raise_errors", "words_of"]
+__all__ = ["Reporting", "close_dress", "raise_errors", "words_of"]
 
 _raising = [False]
 
@@ -33,6 +33,14 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, ScLabError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def close_dress(widget: Any) -> None:
+    """Close the layout and style that ipywidgets made for a widget: it keeps them, and their traffic, for ever."""
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if hasattr(part, "close"):
+            part.close()
 
 
 class Reporting(traitlets.HasTraits):

@@ -11,7 +11,7 @@ from bokeh.models import Column, LayoutDOM
 
 from sc_lab.errors import InputError, ScLabError
 from sc_lab_widgets._binding import SETTING_CONTROLS, bind
-from sc_lab_widgets._cells import replace_earlier
+from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._figures import side_by_side
 from sc_lab_widgets._host import Host, as_session
 from sc_lab_widgets._keys import HELP, KeyBoard
@@ -421,14 +421,4 @@ class Workbench:
             panel.close()
         self.host.close()
         self.pane.close()
-        _close_tree(self.widget)
-
-
-def _close_tree(widget: ui.Widget) -> None:
-    """Close a widget with all it holds: half a tree would block the reload of the page."""
-    for child in getattr(widget, "children", ()):
-        _close_tree(child)
-    for part in (getattr(widget, "layout", None), getattr(widget, "style", None)):
-        if isinstance(part, ui.Widget):
-            part.close()
-    widget.close()
+        close_tree(self.widget)
