@@ -1,4 +1,4 @@
-"""Posterior-predictive checks: does the fitted mass function describe the sample at all?"""
+"""Posterior-predictive checks: whether the fitted mass function describes the sample at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from sc_lab.cmf.fit import MassFunctionFit
 from sc_lab.errors import InputError
+from sc_lab.inference.mcmc import whole_number
 from sc_lab.units import MASS, FloatArray, value_in
 
 __all__ = ["PredictiveCheck", "posterior_predictive"]
@@ -70,9 +71,7 @@ def posterior_predictive(
     if len(values) != fit.n:
         msg = f"{len(values)} masses lie inside the limits of the fit, which was made from {fit.n}; give the same masses"
         raise InputError(msg)
-    if isinstance(n_draws, bool) or not isinstance(n_draws, (int, np.integer)) or n_draws < 1:
-        msg = f"n_draws is {n_draws!r}; give a whole number of at least 1, for instance 1000"
-        raise InputError(msg)
+    whole_number("n_draws", n_draws, 1, "so many posterior draws are compared")
     generator = np.random.default_rng(rng)
     draws = fit.draw(int(n_draws), rng=generator)
     above = fit.cumulative(values, parameters={name: draws[:, i] for i, name in enumerate(fit.parameters)}) / fit.n

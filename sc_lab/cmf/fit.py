@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sc_lab.cmf.models import LogNormSurface, MassFunction, PowerLaw, Schechter, mass_function
 from sc_lab.errors import InputError
 from sc_lab.inference import GridPosterior, find_boxes, integrate, kde_mode, run_emcee
+from sc_lab.inference.mcmc import whole_number
 from sc_lab.units import MASS, FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ class MassFunctionFit:
         """
         points = np.atleast_1d(value_in(mass, MASS, "mass"))
         if parameters is None:
+            whole_number("n_draws", n_draws, 1, "each draw makes one curve")
             columns = list(self.draw(n_draws).T)
         else:
             if set(parameters) != set(self.parameters):
@@ -542,6 +544,7 @@ class MassFunctionGrid:
         self, n: int, sum_log_x: float, sum_excess: float, n_outside: int, rng: np.random.Generator | int | None,
         n_samples: int,
     ) -> MassFunctionFit:
+        whole_number("n_samples", n_samples, 2, "the summaries by samples need them")
         statistics = (np.array([value]) for value in (float(n), sum_log_x, sum_excess))
         return MassFunctionFit(
             model=self.function.name,
@@ -578,8 +581,10 @@ class MassFunctionGrid:
         slack = 1e-9 * (counts + np.abs(logs))
         span = self.function.log_range
         with np.errstate(invalid="ignore", over="ignore"):
-            bad = used & ~((logs >= -slack) & (excess >= -slack) & np.isfinite(logs + excess))
-            bad |= used & ((logs > counts * span + slack) | (excess < counts * np.expm1(logs / np.maximum(counts, 1)) * (1 - 1e-9) - slack))
+            # The arithmetic mean of masses is not below their geometric mean.
+            least = counts * np.expm1(logs / np.maximum(counts, 1.0))
+            bad = ~((logs >= -slack) & (excess >= least * (1 - 1e-9) - slack) & np.isfinite(logs + excess))
+            bad = used & (bad | (logs > counts * span + slack))
         if bad.any():
             rows = ", ".join(map(str, np.flatnonzero(bad)[:5]))
             msg = (
@@ -702,9 +707,7 @@ def _fit_emcee(
             out[inside_prior] = value
         return out
 
-    if isinstance(n_walkers, bool) or not isinstance(n_walkers, (int, np.integer)) or n_walkers < 2 * len(low):
-        msg = f"n_walkers is {n_walkers!r}; give a whole number of at least {2 * len(low)}, for instance 100"
-        raise InputError(msg)
+    whole_number("n_walkers", n_walkers, 2 * len(low), "emcee moves each half of the walkers by the other")
     # The best of many points from the prior: near the peak, and spread over it.
     trial = low + (high - low) * rng.random((40 * n_walkers, len(low)))
     start = trial[np.argsort(log_posterior(trial))[-n_walkers:]]

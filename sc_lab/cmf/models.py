@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -257,7 +257,7 @@ class Schechter:
 MassFunction: TypeAlias = PowerLaw | Schechter
 
 #: Every model by name.
-MODELS: Mapping[str, type[PowerLaw] | type[Schechter]] = {"power_law": PowerLaw, "schechter": Schechter}
+MODELS: Mapping[str, type[PowerLaw | Schechter]] = {"power_law": PowerLaw, "schechter": Schechter}
 
 
 def mass_function(model: str, m_min: Any, m_max: Any = None) -> MassFunction:
@@ -331,10 +331,13 @@ def draw_masses(n: int, function: MassFunction, *, rng: Any = None, **parameters
             raise InputError(msg)
         v = generator.random(n)
         # Inverse of the cumulative distribution; expm1 and log1p keep it exact through beta = -1.
-        y = span * v if abs(g) * (0 if math.isinf(span) else span) < 1e-12 and not math.isinf(span) else (
-            np.log1p(v * (np.expm1(g * span) if not math.isinf(span) else -1.0)) / g
-        )
-        masses = function.m_min * np.exp(y)
+        filled = -1.0 if math.isinf(span) else math.expm1(g * span)
+        y = np.log1p(v * filled) / g if g else span * v
+        with np.errstate(over="ignore"):
+            masses = function.m_min * np.exp(y)
+        if not np.isfinite(masses).all():
+            msg = f"beta is {parameters['beta']:g}; so close to -1 some masses exceed any number: give an m_max"
+            raise InputError(msg)
     else:
         # Proposals from the power law, thinned by the exponential, would fail for steep cut-offs:
         # invert a fine table of ln M instead, whose steps are far below any mass error.
@@ -393,8 +396,9 @@ class LogNormSurface:
 
 
 def _order(distance: float, half: float) -> int:
-    """Return the nodes that leave 1e-13 with a singularity ``distance`` off an interval of given half-length."""
-    return math.ceil(30.0 / math.asinh(distance / half)) + 6
+    """Return the nodes that leave 1e-12 with a singularity ``distance`` off an interval of given half-length."""
+    # Three quarters: with a finite m_max and a wide prior the zeros come that much nearer.
+    return math.ceil(30.0 / math.asinh(0.75 * distance / half)) + 6
 
 
 def _one_mass(value: Any, name: str) -> float:

@@ -12,7 +12,7 @@ from sc_lab.errors import InputError, ScLabError
 from sc_lab.inference.summary import weighted_quantile
 from sc_lab.units import FloatArray
 
-__all__ = ["Chain", "run_emcee"]
+__all__ = ["Chain", "run_emcee", "whole_number"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +158,9 @@ def run_emcee(
     """
     start = np.asarray(start, dtype=np.float64)
     n_walkers, n_parameters = start.shape
-    _whole("n_walkers", n_walkers, 2 * n_parameters, "emcee moves each half of the walkers by the other")
-    _whole("n_steps", n_steps, 1, "each walker takes that many steps")
-    _whole("n_discard", n_discard, 0, "so many first steps are left out")
+    whole_number("n_walkers", n_walkers, 2 * n_parameters, "emcee moves each half of the walkers by the other")
+    whole_number("n_steps", n_steps, 1, "each walker takes that many steps")
+    whole_number("n_discard", n_discard, 0, "so many first steps are left out")
     if n_discard >= n_steps:
         msg = f"n_discard is {n_discard} of {n_steps} steps, which leaves none; give an n_discard below n_steps"
         raise InputError(msg)
@@ -203,7 +203,25 @@ def run_emcee(
     )
 
 
-def _whole(name: str, value: object, low: int, why: str) -> None:
+def whole_number(name: str, value: object, low: int, why: str) -> None:
+    """Refuse, in words, what is not a whole number of at least ``low``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the option.
+    value : object
+        What was given.
+    low : int
+        Smallest value allowed.
+    why : str
+        What the number is for.
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
         msg = f"{name} is {value!r}; give a whole number of at least {low}: {why}"
         raise InputError(msg)

@@ -46,7 +46,8 @@ def weighted_quantile(values: npt.ArrayLike, q: npt.ArrayLike, *, weights: npt.A
     x = np.asarray(values, dtype=np.float64)
     p = np.asarray(q, dtype=np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        msg = f"values has the shape {x.shape} and {int((~np.isfinite(x)).sum())} entries that are not finite; give one list of finite numbers"
+        lost = int((~np.isfinite(x)).sum())
+        msg = f"values has the shape {x.shape} and {lost} entries that are not finite; give one list of finite numbers"
         raise InputError(msg)
     if not np.all((p >= 0) & (p <= 1)):
         msg = f"q is {q!r}; give probabilities between 0 and 1, for instance [0.16, 0.5, 0.84]"
