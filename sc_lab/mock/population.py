@@ -262,7 +262,7 @@ def _observe(
         noise = rng.standard_normal(n)
         outside = sources.offset_arcsec > reach
         _with_errors(out, f"mu_{model}", truth["mu"] * np.exp(width * noise), width, outside)
-        out[f"mu_t_{model}"] = _masked(truth["mu_t"] * np.exp(0.9 * width * noise), None, outside)
+        out[f"mu_t_{model}"] = _masked(truth["mu_t"] * np.exp(width * noise), None, outside)
 
     # Sizes: at fixed magnification, resolved or not by what the tangential extent really is.
     distance_pc = default_cosmology().angular_diameter_distance(sources.z).to_value(u.pc)

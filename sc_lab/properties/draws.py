@@ -129,7 +129,7 @@ def joint_draws(
       ``value / (1 + err_lo / value)``, the mirror image in ln of an upper error of that size;
     - a missing error does not scatter on its side, nor does a value of zero;
     - the magnification is drawn independently of the rest, likewise two-piece log-normal; the
-      tangential one moves with it (same quantile). Mass and rate go as 1/mu, radii as
+      tangential one moves with it (same quantile, and without errors of its own the same fraction). Mass and rate go as 1/mu, radii as
       1/sqrt(mu), upper limits of the radius as 1/mu_t, or 1/sqrt(mu) without mu_t;
     - upper limits stay limits: nothing but the magnification scatters them.
 
@@ -152,6 +152,8 @@ def joint_draws(
     posterior = _posteriors(table, names, limit)
     suffix = f"_{lens_model}" if lens_model else ""
     mu, mu_t = _split(table, f"mu{suffix}"), _split(table, f"mu_t{suffix}")
+    silent = (mu_t.below == 0) & (mu_t.above == 0)
+    mu_t = _Split(mu_t.median, np.where(silent, mu.below, mu_t.below), np.where(silent, mu.above, mu_t.above))
 
     n = len(table)
     out = {name: np.empty((n_draws, n), dtype=kind) for name in (*names, "mu")}
