@@ -223,6 +223,10 @@ def _read_votable(path: Path) -> Table:
     """Read the first table of a VOTable."""
     from astropy.io.votable import parse
 
+    if b"<!ENTITY" in path.read_bytes().replace(b"\0", b""):
+        # Entities can grow without bound or name other files, and no VOTable needs them.
+        msg = f"{path.name} declares XML entities, which are not read; save the table again without a DTD"
+        raise CatalogError(msg)
     document = parse(path, verify="ignore")
     first = next(iter(document.iter_tables()), None)
     if first is None:
@@ -302,30 +306,20 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     arrow = pq.ParquetFile(path).read()
-    units = _parquet_units(arrow.schema.metadata or {})
+    if b"table_meta_yaml" in (arrow.schema.metadata or {}):
+        # Astropy spreads masks over columns of their own, and its reader joins them again.
+        return Table.read(path, format="parquet")
     out = Table()
     for name, field in zip(arrow.column_names, arrow.schema, strict=True):
         column = _arrow_column(arrow.column(name).combine_chunks(), field.type, path.name, name, pa)
         metadata = field.metadata or {}
-        unit = metadata.get(b"unit", b"").decode() or units.get(name, "")
-        column.unit = unit or None
+        column.unit = metadata.get(b"unit", b"").decode() or None
         column.description = metadata.get(b"description", b"").decode() or None
         out[name] = column
     record = _json_dict((arrow.schema.metadata or {}).get(META_KEY.encode(), b"{}"))
     if record:
         out.meta[META_KEY] = record
     return out
-
-
-def _parquet_units(metadata: dict[bytes, bytes]) -> dict[str, str]:
-    """Return the units that astropy writes into the metadata of a Parquet file."""
-    text = metadata.get(b"table_meta_yaml")
-    if not text:
-        return {}
-    from astropy.table.meta import get_header_from_yaml
-
-    header = get_header_from_yaml(text.decode().split("\n"))
-    return {each["name"]: str(each["unit"]) for each in header.get("datatype", []) if each.get("unit")}
 
 
 def _arrow_column(array: Any, kind: Any, source: str, name: str, pa: Any) -> Column:
