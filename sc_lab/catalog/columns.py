@@ -94,11 +94,12 @@ def _positive(name: str, unit: str, ucd: str, description: str, *, computed: boo
 def _errors(centre: Column) -> tuple[Column, Column]:
     """Return the two columns of asymmetric errors of a column."""
     sides = (("lo", "min", "lower"), ("hi", "max", "upper"))
+    ucd = centre.ucd.replace("arith.factor", "arith.ratio")  # a factor may not stand second in a UCD
     lower, upper = (
         Column(
             name=f"{centre.name}_err_{end}",
             unit=centre.unit,
-            ucd=f"stat.error;{centre.ucd};stat.{stat}" if centre.ucd else "stat.error",
+            ucd=f"stat.error;{ucd};stat.{stat}",
             description=f"{word} 68% error of {centre.name}",
             low=0.0,
             computed=centre.computed,

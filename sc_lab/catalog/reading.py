@@ -25,7 +25,7 @@ def read_catalog(
     *,
     format: str | None = None,  # noqa: A002 - the word that astropy's own readers use
 ) -> QTable:
-    """Read a catalogue of clumps from ECSV, FITS, VOTable, CSV or Parquet.
+    r"""Read a catalogue of clumps from ECSV, FITS, VOTable, CSV or Parquet.
 
     Parameters
     ----------
@@ -57,6 +57,17 @@ def read_catalog(
     Nothing in a file is executed, and no row is ever dropped. Values that are not a number
     (NaN) are masked. In CSV files text such as ``<12`` is an upper limit where the registry
     has a limit flag.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "clumps.csv"
+    ...     _ = file.write_text("name,zspec,mass\nA1,1.4,2e6\nA2,2.1,\n")
+    ...     clumps = read_catalog(file, columns={"id": "name", "z": "zspec"})
+    >>> clumps["mass"].mask.tolist()
+    [False, True]
     """
     file = Path(path)
     mapping = None if columns is None else as_column_map(columns)
@@ -101,6 +112,13 @@ def validate(
     ------
     CatalogError
         If the table does not meet the registry.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> clumps = validate(Table({"id": ["a", "b"], "z": [1.4, 1.4], "r_eff": ["<12", "40"]}))
+    >>> [str(radius) for radius in clumps["r_eff"]], clumps["r_eff_is_limit"].tolist()
+    (['12.0 pc', '40.0 pc'], [True, False])
     """
     raw = _as_table(table, source)
     refuse_objects(raw, source)

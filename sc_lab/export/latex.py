@@ -62,7 +62,7 @@ _LOWER_LIMITS = frozenset({"sigma_mass"})
 
 
 def latex_escape(text: str) -> str:
-    """Return text in which LaTeX finds no command.
+    r"""Return text in which LaTeX finds no command.
 
     Parameters
     ----------
@@ -73,6 +73,11 @@ def latex_escape(text: str) -> str:
     -------
     str
         The text with every special character escaped.
+
+    Examples
+    --------
+    >>> print(latex_escape("50% & more"))
+    50\% \& more
     """
     return "".join(_ESCAPES.get(character, character) for character in text)
 

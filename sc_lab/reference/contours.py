@@ -68,6 +68,11 @@ def contours(name: str, *, level: float | None = None) -> list[Contour]:
     -----
     Highest-density contours of a Gaussian kernel estimate over the full published tables,
     computed by ``tools/make_contours.py``; `citation` names the papers.
+
+    Examples
+    --------
+    >>> [line.level for line in contours("nsc")]
+    [0.68, 0.95]
     """
     _check(name)
     found = [each for each in _all() if each.population == name and (level is None or each.level == level)]

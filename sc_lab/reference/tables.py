@@ -60,6 +60,11 @@ def sample(name: str) -> QTable:
     ------
     InputError
         If there is no such sample.
+
+    Examples
+    --------
+    >>> len(sample("firefly_sparkle"))
+    10
     """
     if name not in SAMPLES:
         msg = f"there is no sample named {name!r}; the samples are {', '.join(SAMPLES)}"
@@ -108,6 +113,11 @@ def citation(name: str) -> str:
     ------
     InputError
         If there is nothing of that name.
+
+    Examples
+    --------
+    >>> citation("ysc")
+    'Brown & Gnedin 2021, MNRAS 508, 5935 (LEGUS)'
     """
     if name in SAMPLES or name in _TABLES:
         return str(_read(name).meta["citation"])

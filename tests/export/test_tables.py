@@ -276,3 +276,31 @@ def test_no_export_leans_on_the_crashing_c_writer_of_votables():
             write_table(table, Path(folder) / "t.vot", overwrite=True)
         # The C writer loses a reference for each masked value or so; ordinary caches only gain.
         assert sys.getrefcount(None) > before - 5 or sys.version_info >= (3, 12)
+
+
+def demonstration():
+    """Return the export of a small real analysis with edits."""
+    from sc_lab.mock import make_population
+    from sc_lab.population import analyse
+
+    catalog = validate(make_population(n=60, rng=3).catalog)
+    ids = texts(catalog, "id")
+    found = analyse(catalog, excluded={ids[3]: "blend <b>"}, notes={ids[5]: SCRIPT}, n_populations=20)
+    return catalog_table(found)
+
+
+def test_a_real_analysis_exports_the_same_bytes_in_another_process(tmp_path):
+    first = write_table(demonstration(), tmp_path / "a.ecsv").read_bytes()
+    code = (
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('shared', {str(Path(__file__))!r})\n"
+        "shared = importlib.util.module_from_spec(spec); spec.loader.exec_module(shared)\n"
+        f"shared.write_table(shared.demonstration(), {str(tmp_path / 'b.ecsv')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONHASHSEED": "5"})
+    assert first == (tmp_path / "b.ecsv").read_bytes()
+    again = read_catalog(tmp_path / "b.ecsv")
+    assert len(again) == 60
+    assert flags(again, "excluded").sum() == 1
+    assert again.meta["sc_lab"]["notes"] is not None
+    assert not any("no unit" in note for note in again.meta["sc_lab"]["notes"])
