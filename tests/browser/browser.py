@@ -125,6 +125,32 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+class _Playwright:
+    """The one Playwright that a thread may run, shared by the browsers that are open."""
+
+    _users = 0
+    _manager: Any = None
+    _running: Any = None
+
+    def __enter__(self) -> Any:
+        """Start it for the first user."""
+        cls = type(self)
+        if cls._users == 0:
+            from playwright.sync_api import sync_playwright
+
+            cls._manager = sync_playwright()
+            cls._running = cls._manager.__enter__()
+        cls._users += 1
+        return cls._running
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop it with the last user."""
+        cls = type(self)
+        cls._users -= 1
+        if cls._users == 0:
+            cls._manager.__exit__(*exc)
+
+
 def _quantile(values: Sequence[float], q: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, round(q * (len(ordered) - 1)))]
@@ -290,13 +316,11 @@ class Browser:
                 return
 
     def _open_browser(self) -> None:
-        from playwright.sync_api import sync_playwright
-
         chromium = find_chromium()
         if chromium is None:
             msg = "No Chromium found: install one or name it in SC_LAB_CHROMIUM."
             raise RuntimeError(msg)
-        playwright = self._stack.enter_context(sync_playwright())
+        playwright = self._stack.enter_context(_Playwright())
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(_CHROMIUM_FLAGS))
         self._stack.callback(browser.close)
         self.context = browser.new_context(viewport={"width": self.size[0], "height": self.size[1]})

@@ -43,7 +43,7 @@ async function fetchBokeh(model, view, signal) {
       script.remove();
     }
     if (!window.Bokeh) throw new Error("BokehJS did not load");
-    clipOverlays(window.Bokeh);
+    adapt(window.Bokeh);
     return window.Bokeh;
   } finally {
     delete window.Bokeh;
@@ -52,11 +52,19 @@ async function fetchBokeh(model, view, signal) {
   }
 }
 
-// Glyphs with level="overlay" lie on a canvas of their own and are redrawn without the rest of the figure, which is
-// what makes a live layer over thousands of still points fast. Bokeh does not clip them to the frame: we do.
-function clipOverlays(Bokeh) {
+// Two changes to our own copy of BokehJS.
+function adapt(Bokeh) {
+  // Glyphs with level="overlay" lie on a canvas of their own and are redrawn without the rest of the figure, which is
+  // what makes a live layer over thousands of still points fast. Bokeh does not clip them to the frame: we do.
   const {GlyphRendererView} = Bokeh.require("models/renderers/glyph_renderer");
   Object.defineProperty(GlyphRendererView.prototype, "needs_clip", {get() { return this.model.level === "overlay"; }});
+  // The head of a table column is text like its cells; bokeh would read it as HTML.
+  const {TableColumn} = Bokeh.require("models/widgets/tables/table_column"), plain = TableColumn.prototype.toColumn;
+  TableColumn.prototype.toColumn = function (...args) {
+    const column = plain.apply(this, args), text = document.createElement("span");
+    text.textContent = column.name;
+    return {...column, name: text.innerHTML};
+  };
 }
 
 async function bokehOf(model, view, signal) {
