@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sc_lab.errors import UnitMismatchError
 
-__all__ = ["AGE", "FloatArray", "MASS", "RADIUS", "SURFACE_DENSITY", "value_in"]
+__all__ = ["AGE", "MASS", "RADIUS", "SURFACE_DENSITY", "FloatArray", "value_in"]
 
 FloatArray = npt.NDArray[np.float64]
 
