@@ -247,3 +247,15 @@ def test_data_of_a_plot_are_written(session, tmp_path):
 def test_every_public_panel_is_tested_here():
     names = {name for name in sc_lab_widgets.__all__ if name.endswith("Panel")}
     assert names == {kind.__name__ for kind in PANELS}
+
+
+def test_a_figure_goes_to_holoviews_with_its_data(session):
+    import holoviews as hv
+
+    panel = FormationPanel(session)
+    overlay = panel.to_holoviews()
+    points = [element for element in overlay if isinstance(element, hv.Points)]
+    assert len(points[0]) == panel.host.population.n
+    with pytest.raises(InputError, match="no figure 'nothing'"):
+        panel.to_holoviews("nothing")
+    panel.close()

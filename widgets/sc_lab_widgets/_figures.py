@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sc_lab_widgets._host import Host
 
-__all__ = ["PlanePlot", "limits", "new_figure", "side_by_side"]
+__all__ = ["PlanePlot", "legend_below", "limits", "new_figure", "side_by_side"]
 
 #: Screen distance within which a click finds a clump [px].
 _REACH = 12.0
@@ -128,6 +128,26 @@ def new_figure(
     if y_range is not None:
         plot.y_range = y_range if isinstance(y_range, Range1d) else Range1d(*y_range)
     return plot
+
+
+def legend_below(plot: figure) -> None:
+    """Put the legend of a figure under its axis, where it hides no data.
+
+    Parameters
+    ----------
+    plot : figure
+        The figure, with all its glyphs; a click on an entry hides its layer.
+    """
+    legend = plot.legend[0]
+    plot.center.remove(legend)
+    plot.add_layout(legend, "below")
+    legend.orientation = "horizontal"
+    legend.click_policy = "hide"
+    legend.border_line_color = None
+    legend.background_fill_color = None
+    legend.label_text_font_size = "10px"
+    legend.glyph_width = legend.glyph_height = 14
+    legend.padding, legend.margin, legend.spacing, legend.label_standoff = 0, 0, 8, 3
 
 
 def side_by_side(plots: list[Any], columns: int = 3) -> LayoutDOM:
@@ -241,6 +261,8 @@ class PlanePlot:
             line_width=2.5,
             **live,
         )
+        if globulars:
+            legend_below(plot)
         if hover and self.base is not None:
             plot.add_tools(
                 HoverTool(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ipywidgets as ui
 from bokeh.models import LayoutDOM
 
-from sc_lab.errors import ScLabError
+from sc_lab.errors import InputError, ScLabError
 from sc_lab_widgets._binding import SETTING_CONTROLS, bind
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._host import Host, as_session
@@ -212,6 +212,32 @@ class Panel:
         from sc_lab_widgets._saving import save_figure
 
         save_figure(self, path, figure)
+
+    def to_holoviews(self, figure: str | None = None) -> Any:
+        """Return a figure as a HoloViews overlay, to be composed with plots of one's own.
+
+        Parameters
+        ----------
+        figure : str, optional
+            Name in ``figures``; the first by default.
+
+        Returns
+        -------
+        holoviews.Overlay
+            The layers, with their data.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure.
+        """
+        from sc_lab_widgets._holoviews import to_holoviews
+
+        name = next(iter(self.figures), "") if figure is None else figure
+        if name not in self.figures:
+            msg = f"there is no figure {name!r} in {self.title}; it has {', '.join(self.figures) or 'none'}"
+            raise InputError(msg)
+        return to_holoviews(self.figures[name])
 
     def close(self) -> None:
         """Free the widgets, the subscriptions and, for a panel that stands alone, the host."""

@@ -33,7 +33,7 @@ MODEL: Final = {"power_law": BLUE, "schechter": VERMILION}
 POSTERIOR: Final = SKY
 BOOTSTRAP: Final = GREY
 #: Local comparison populations, by their name in `sc_lab.reference`; others take `GREY`.
-LOCAL: Final = {"young_clusters": GREEN, "globular_clusters": PURPLE, "nuclear_clusters": GREY}
+LOCAL: Final = {"ysc": GREEN, "gc_mw": PURPLE, "nsc": ORANGE}
 #: Fields, in the order in which they are met; then round again.
 FIELDS: Final = PALETTE
 SEQUENTIAL: Final = {"default": list(Viridis256), "age": list(Cividis256)}

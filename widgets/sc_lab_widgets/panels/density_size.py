@@ -10,6 +10,7 @@ from bokeh.models import (
     Arrow,
     ColorBar,
     ColumnDataSource,
+    Label,
     LayoutDOM,
     LinearColorMapper,
     LogColorMapper,
@@ -20,7 +21,7 @@ from bokeh.models import (
 from sc_lab.density_size import IMBH_DENSITIES, constant_mass_line
 from sc_lab.population import QUANTITIES
 from sc_lab.reference import CONTOURS, contours
-from sc_lab_widgets._figures import PlanePlot, limits, new_figure, side_by_side
+from sc_lab_widgets._figures import PlanePlot, legend_below, limits, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import GREY, VERMILION
 from sc_lab_widgets._symbols import CANDIDATE, FIELDS, LOCAL, SEQUENTIAL
@@ -29,6 +30,8 @@ __all__ = ["COLOURINGS", "DensitySizePanel"]
 
 #: The four colourings of figure 7: source column, label.
 COLOURINGS = {"field": "field_code", "mu": "mu", "age_onset": "age_onset", "dynamical_age": "dynamical_age"}
+#: Legends have the width of a figure to share.
+_SHORT = {"ysc": "young clusters", "gc_mw": "MW globulars", "nsc": "nuclear clusters"}
 _LINES = (1e4, 1e5, 1e6, 1e7, 1e8)
 
 
@@ -82,7 +85,8 @@ class DensitySizePanel(Panel):
         self.contour_renderers: list[Any] = []
         self.candidates: list[Any] = []
         self.bars: list[ColorBar] = []
-        self.mass_lines = ColumnDataSource({"xs": [], "ys": []})
+        self.mass_lines = ColumnDataSource({"xs": [], "ys": []}, name="constant mass")
+        self.mass_labels = ColumnDataSource({"x": [], "y": [], "text": []}, name="constant mass labels")
         shared: dict[str, Any] = {}
         plots = [self._plot(name, shared) for name in self.colourings or ("",)]
         return side_by_side(plots, columns=2) if len(plots) > 1 else plots[0]
@@ -92,8 +96,8 @@ class DensitySizePanel(Panel):
         planes = host.sources.planes
         if not shared:
             # Room for the local populations, which are smaller than what lensing resolves.
-            shared["x"] = limits(np.append(planes["r_eff"], [0.7, 60.0]), log=True, tail=0.002)
-            shared["y"] = limits(np.append(planes["sigma_mass"], [20.0, 4e5]), log=True, tail=0.002)
+            (x0, x1), (y0, y1) = (limits(planes[name], log=True, tail=0.002) for name in ("r_eff", "sigma_mass"))
+            shared["x"], shared["y"] = (min(x0, 0.5), max(x1, 60.0)), (min(y0, 5.0), max(y1, 8e5))
         name = f"density_size_{colouring}" if colouring else "density_size"
         plot = new_figure(
             name,
@@ -107,18 +111,27 @@ class DensitySizePanel(Panel):
             height=400 if colouring else 300,
         )
         plot.multi_line("xs", "ys", source=self.mass_lines, line_color=GREY, line_dash="dotted", line_width=1)
-        for population in CONTOURS:
-            lines = [line for _, line in contours(population)]
+        for population, label in CONTOURS.items():
+            lines = contours(population)
             self.contour_renderers.append(
                 plot.multi_line(
-                    [10.0 ** np.asarray(line)[:, 0] for line in lines],
-                    [10.0 ** np.asarray(line)[:, 1] for line in lines],
+                    [10.0**line.log_r_eff for line in lines],
+                    [10.0**line.log_sigma for line in lines],
                     line_color=LOCAL.get(population, GREY),
                     line_width=1.6,
-                    line_alpha=0.9,
-                    legend_label=population.replace("_", " "),
+                    legend_label=_SHORT.get(population, label),
                 )
             )
+        plot.text(
+            "x",
+            "y",
+            "text",
+            source=self.mass_labels,
+            text_font_size="10px",
+            text_color=GREY,
+            text_align="center",
+            text_baseline="bottom",
+        )
         for critical in IMBH_DENSITIES:
             plot.add_layout(
                 Span(
@@ -127,6 +140,17 @@ class DensitySizePanel(Panel):
                     line_color=VERMILION,
                     line_dash="dashed",
                     line_alpha=0.7,
+                )
+            )
+            plot.add_layout(
+                Label(
+                    x=shared["x"][1],
+                    x_offset=-3,
+                    y=float(critical.density.value),
+                    text=f"IMBH, {critical.name}",
+                    text_align="right",
+                    text_font_size="10px",
+                    text_color=VERMILION,
                 )
             )
         plane = PlanePlot(
@@ -154,12 +178,7 @@ class DensitySizePanel(Panel):
             color_mapper=LinearColorMapper(palette=SEQUENTIAL["default"], low=0, high=1), width=8, label_standoff=4
         )
         plot.add_layout(bar, "right")
-        plot.legend.location = "bottom_left"
-        plot.legend.background_fill_alpha = 0.5
-        plot.legend.label_text_font_size = "8pt"
-        plot.legend.spacing = -2
-        plot.legend.padding = 2
-        plot.legend.click_policy = "hide"
+        legend_below(plot)
         self.candidates.append(plane.candidates)
         self.bars.append(bar)
         self.figures[name] = plot
@@ -195,6 +214,14 @@ class DensitySizePanel(Panel):
         self.mass_lines.data = {
             "xs": [radius] * len(_LINES),
             "ys": [line.value for line in lines],
+        }
+        bottom = next(iter(self.figures.values())).y_range.start * 1.3
+        # Sigma goes as M / R^2: where each line leaves the frame at its lower edge.
+        at = [float(np.sqrt(line.value[0] / bottom) * radius[0]) for line in lines]
+        self.mass_labels.data = {
+            "x": at[::2],
+            "y": [bottom] * len(at[::2]),
+            "text": [f"10{'⁰¹²³⁴⁵⁶⁷⁸⁹'[round(np.log10(mass))]} M☉" for mass in _LINES[::2]],
         }
         for colouring, candidates, bar in zip(wanted, self.candidates, self.bars, strict=True):
             column, mapper, title = self._mapper(colouring)

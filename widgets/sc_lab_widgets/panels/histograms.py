@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, LayoutDOM
 
 from sc_lab.population import QUANTITIES
-from sc_lab_widgets._figures import new_figure, side_by_side
+from sc_lab_widgets._figures import legend_below, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._symbols import CANDIDATE, CLUMP
 
@@ -93,9 +93,7 @@ class HistogramPanel(Panel):
                     ]
                 )
             )
-            plot.legend.background_fill_alpha = 0.5
-            plot.legend.location = "top_right"
-            plot.legend.click_policy = "hide"
+            legend_below(plot)
             self.sources.append(source)
             plots.append(plot)
             self.figures[plot.name] = plot
@@ -106,8 +104,6 @@ class HistogramPanel(Panel):
         for name, source, plot in zip(names, self.sources, self.figures.values(), strict=True):
             histogram = self.host.population.histogram(name)
             entry = histogram.quantity
-            # Hundreds of clumps would hide the candidates: both are scaled to their own peak only in hover numbers,
-            # so the counts themselves are drawn, clumps behind.
             source.data = {
                 "left": histogram.edges[:-1],
                 "right": histogram.edges[1:],

@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, LayoutDOM, LinearColorMapper, Range1d, Span
 
 from sc_lab.errors import InputError
-from sc_lab_widgets._figures import limits, new_figure, side_by_side
+from sc_lab_widgets._figures import legend_below, limits, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._symbols import BOOTSTRAP, CANDIDATE, CLUMP, MODEL, OBSERVED, POSTERIOR
 
@@ -112,7 +112,7 @@ class MassFunctionPanel(Panel):
         self.spans["cuts"] = [Span(dimension="height", location=0, line_dash="dashed", line_width=2) for _ in range(2)]
         for span in self.spans["cuts"]:
             plot.add_layout(span)
-        plot.legend.background_fill_alpha = 0.5
+        legend_below(plot)
         return plot
 
     def _cumulative(self, part: str, model: str) -> Any:
@@ -160,10 +160,7 @@ class MassFunctionPanel(Panel):
             line_color=None,
             legend_label="observed",
         )
-        plot.legend.location = "bottom_left"
-        plot.legend.background_fill_alpha = 0.5
-        plot.legend.label_text_font_size = "8pt"
-        plot.legend.padding = 3
+        legend_below(plot)
         return plot
 
     def _posterior(self, part: str, parameter: str, model: str) -> Any:
@@ -197,10 +194,7 @@ class MassFunctionPanel(Panel):
             line_width=2,
             legend_label="posterior",
         )
-        plot.legend.background_fill_alpha = 0.5
-        plot.legend.label_text_font_size = "8pt"
-        plot.legend.padding = 3
-        plot.legend.location = "top_left"
+        legend_below(plot)
         return plot
 
     def _corner(self) -> Any:
@@ -242,10 +236,7 @@ class MassFunctionPanel(Panel):
             line_color=None,
             legend_label="bootstrap medians",
         )
-        plot.legend.background_fill_alpha = 0.5
-        plot.legend.label_text_font_size = "8pt"
-        plot.legend.location = "bottom_left"
-        plot.legend.padding = 3
+        legend_below(plot)
         return plot
 
     # ---- updates ---------------------------------------------------------------------------
@@ -303,7 +294,7 @@ class MassFunctionPanel(Panel):
 
     def _numbers(self, fit: MassFunctionFit, parameter: str) -> str:
         low, mid, high = fit.quantile(parameter, [0.16, 0.5, 0.84])
-        return f"{_SYMBOL[parameter]} = {mid:.2f} +{high - mid:.2f} −{mid - low:.2f}"
+        return f"{_SYMBOL[parameter]} = {mid:.2f} +{high - mid:.2f} −{mid - low:.2f}".replace("-", "−")
 
     def _update_cumulative(self, part: str, model: str) -> None:
         population = self.host.population

@@ -16,14 +16,24 @@ from bokeh.models import (
     TableColumn,
 )
 
-from sc_lab.population import QUANTITIES, STATUS
+from sc_lab.population import STATUS
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._theme import TABLE_STYLESHEET
 
 __all__ = ["TablePanel"]
 
-_COLUMNS = ("z", "mu", "mass", "age_onset", "r_eff", "sigma_mass", "dynamical_age", "z_form")
+_HEADS = {
+    "z": "z",
+    "mu": "μ",
+    "mass": "mass [M☉]",
+    "age_onset": "age [Myr]",
+    "r_eff": "R_eff [pc]",
+    "sigma_mass": "Σ [M☉ pc⁻²]",
+    "dynamical_age": "Π",
+    "z_form": "z_form",
+}
 _FORMATS = {"z": "0.000", "mu": "0.0", "age_onset": "0.0", "r_eff": "0.0", "dynamical_age": "0.0", "z_form": "0.00"}
+_COLUMNS = tuple(_HEADS)
 #: Rows sent at most: nobody scrolls further, and the filters are there.
 _MOST = 5_000
 
@@ -52,17 +62,16 @@ class TablePanel(Panel):
     def _build(self) -> LayoutDOM:
         self.source = ColumnDataSource({name: [] for name in ("id", "field", "status", "limit", *_COLUMNS)})
         columns = [
-            TableColumn(field=name, title=name, width=110, formatter=StringFormatter())
+            TableColumn(field=name, title=name, width=100, formatter=StringFormatter())
             for name in ("id", "field", "status")
         ]
         for name in _COLUMNS:
-            entry = QUANTITIES[name]
             form = (
                 NumberFormatter(format=_FORMATS[name], nan_format="–")
                 if name in _FORMATS
                 else ScientificFormatter(precision=2, nan_format="–")
             )
-            columns.append(TableColumn(field=name, title=entry.title, width=100, formatter=form))
+            columns.append(TableColumn(field=name, title=_HEADS[name], width=78, formatter=form))
         columns.insert(7, TableColumn(field="limit", title="", width=20, formatter=StringFormatter()))
         self.table = DataTable(
             source=self.source,
