@@ -61,13 +61,17 @@ class Project:
 
     Notes
     -----
-    Each step is one transaction with ``journal_mode=DELETE`` and ``synchronous=EXTRA``: when
-    `append` returns, the step has been synchronised to the disk, and the directory entry of the
-    journal too. A kill at any moment loses at most the step being written; so does a power cut,
-    provided that the disk does not lie about having written its cache. Write-ahead logging would
-    commit faster (0.01 ms against 1.1 ms measured on ext4 in a virtual machine), but loses the
-    last steps with the power, needs shared memory that network file systems do not offer, and
-    spreads the project over three files, of which a user would copy one.
+    Each step is one transaction with ``journal_mode=PERSIST`` and ``synchronous=FULL``: when
+    `append` returns, the step has been synchronised to the disk. A kill at any moment loses at most
+    the step being written; so does a power cut, provided that the disk does not lie about having
+    written its cache (one that lies can lose more, and damage what it holds).
+
+    Measured on ext4 in a two-core virtual machine, idle and with six busy processes: this takes
+    0.12 and 9 ms a step, deleting or truncating the journal 1.1 and 12 to 20 ms (they change the
+    directory), write-ahead logging without synchronising 0.01 ms. The last loses steps with the
+    power, needs shared memory that network file systems do not offer, and keeps the latest steps
+    in a second file that a user would not copy. The journal beside an open project holds only
+    what a broken-off step has to be rolled back with, and is removed when the project is closed.
 
     One process at a time writes. It holds an advisory lock on ``.<name>.lock`` beside the project,
     which the operating system releases when the process ends, however it ends. Everybody else
@@ -244,8 +248,8 @@ class Project:
             raise ProjectError(msg)
         self._chain = meta["catalog_sha256"]
         if writable:
-            connection.execute("PRAGMA journal_mode=DELETE")
-            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("PRAGMA journal_mode=PERSIST")
+            connection.execute("PRAGMA synchronous=FULL")
 
     # ------------------------------------------------------------------ reading
 
@@ -444,6 +448,9 @@ class Project:
         if self._pid != os.getpid():
             return  # after a fork all of this belongs to the parent
         if connection is not None:
+            if lock is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA journal_mode=DELETE")  # takes the journal away
             connection.close()
         if lock is not None:
             _release(self.path, lock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -72,13 +73,18 @@ def kill_rounds(directory, rounds, seed):
         heard = b""
         if rng.random() < 0.75:
             heard = os.read(read, 1 << 16)  # wait until it is editing; else the kill may fall into making or opening
-        time.sleep(rng.uniform(0.0, 0.03))
+        end = time.monotonic() + rng.uniform(0.0, 0.03)
+        while (left := end - time.monotonic()) > 0:
+            if select.select([read], [], [], left)[0]:  # a full pipe would stop the child
+                heard += os.read(read, 1 << 16)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         with os.fdopen(read, "rb") as pipe:
-            lines = (heard + pipe.read()).decode().splitlines()
+            # What follows the last line end was being said when the kill came: not an acknowledgement.
+            lines = (heard + pipe.read()).decode().split("\n")[:-1]
         counts["rounds"] += 1
-        counts["journals"] += path.with_name(path.name + "-journal").exists()
+        journal = path.with_name(path.name + "-journal")
+        counts["journals"] += journal.exists() and journal.read_bytes()[:1] not in {b"", b"\0"}  # one to roll back
         if not lines:
             counts["killed_before_opening"] += 1
         elif len(lines) > 1:
