@@ -114,17 +114,17 @@ def read_raw(path: Path, name: str) -> tuple[Table, list[str]]:
     if path.stat().st_size == 0:
         msg = f"{path.name} is empty (0 bytes); save the catalogue again, or check that its download finished"
         raise CatalogError(msg)
-    reader = {
+    readers = {
         "ecsv": _read_ecsv,
         "fits": _read_fits,
         "votable": _read_votable,
         "csv": _read_csv,
         "parquet": _read_parquet,
-    }[name]
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            table = reader(path)
+            table = readers[name](path)
         except CatalogError:
             raise
         # Readers of damaged files raise nearly anything: the user needs one sentence, and the cause is chained.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import astropy.units as u
+
 from sc_lab.catalog.columns import COLUMNS, PATTERNS, find_column
 from sc_lab.errors import InputError
 
@@ -60,6 +62,11 @@ class Source:
         if self.negative not in ("", "missing", "limit"):
             msg = f"negative is {self.negative!r}; the conventions are 'missing', 'limit' and '' (none)"
             raise InputError(msg)
+        try:
+            u.Unit(self.unit)
+        except (TypeError, ValueError):
+            msg = f"the unit {self.unit!r} of a column source is not one of astropy's; write it as in 'solMass' or 'km / s'"
+            raise InputError(msg) from None
 
 
 Spec: TypeAlias = str | Source
@@ -103,12 +110,24 @@ class ColumnMap:
             msg = f"the sources of {', '.join(bad)} are neither text nor Source; give the foreign name or a Source(...)"
             raise InputError(msg)
         full = {name: Source(column=spec) if isinstance(spec, str) else spec for name, spec in self.columns.items()}
+        for name, each in full.items():
+            _check_kind(name, each)
         object.__setattr__(self, "columns", full)
 
     @property
     def sources(self) -> dict[str, Source]:
         """Canonical name to `Source`."""
         return {name: spec for name, spec in self.columns.items() if isinstance(spec, Source)}
+
+
+def _check_kind(name: str, source: Source) -> None:
+    """Refuse text as the origin of numbers."""
+    entry = find_column(name)
+    if entry is None or entry.kind == "text":
+        return
+    if source.compose or isinstance(source.constant, str):
+        msg = f"{name} is a {entry.kind}, so its source cannot be text; give a foreign column or a number as constant"
+        raise InputError(msg)
 
 
 def as_column_map(columns: ColumnMap | Mapping[str, Spec] | str) -> ColumnMap:

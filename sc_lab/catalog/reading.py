@@ -71,7 +71,7 @@ def read_catalog(
     """
     file = Path(path)
     mapping = None if columns is None else as_column_map(columns)
-    name = format_of(file, format) if file.exists() else ""
+    name = format_of(file, format) if file.is_file() else ""
     raw, remarks = read_raw(file, name)
     mapping, recognised = (mapping, []) if mapping is not None else _recognise(raw, file.name)
     table, notes = build(raw, source=file.name, columns=mapping, plain_text=name == "csv")

@@ -311,7 +311,7 @@ def _numbers(work: _Work, entry: Column, spec: Source, *, quiet: bool = False) -
             data[mask] = np.nan
     else:
         if not quiet:
-            work.problem(entry.name, f"holds {bare.dtype} values; give numbers in {_unit_words(entry)}")
+            work.problem(entry.name, f"holds {bare.dtype} values; give numbers ({_unit_words(entry)})")
         return None
     for sentinel in spec.missing:
         data[data == sentinel] = np.nan

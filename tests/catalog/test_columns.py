@@ -70,6 +70,10 @@ def test_a_source_has_exactly_one_origin():
         Source(column="a", compose="{b}")
     with pytest.raises(InputError, match="the conventions are 'missing', 'limit'"):
         Source(column="a", negative="ignore")
+    with pytest.raises(InputError, match=r"the unit 'furlongs' of a column source is not one of astropy's"):
+        Source(column="a", unit="furlongs")
+    with pytest.raises(InputError, match="mass is a number, so its source cannot be text"):
+        ColumnMap(columns={"mass": Source(compose="{z}")})
     with pytest.raises(InputError, match="neither text nor Source"):
         ColumnMap(columns={"id": 3})
 

@@ -245,7 +245,7 @@ def test_missing_files_folders_and_unknown_formats_are_refused(tmp_path):
     with pytest.raises(CatalogError, match="there is no file"):
         read_catalog(tmp_path / "none.fits")
     with pytest.raises(CatalogError, match="is a folder"):
-        read_catalog(tmp_path, format="fits")
+        read_catalog(tmp_path)
     (tmp_path / "table.doc").write_text("x")
     with pytest.raises(CatalogError, match=r"cannot be told from its name; rename it to one of \.ecsv"):
         read_catalog(tmp_path / "table.doc")
