@@ -98,7 +98,7 @@ def make_population(*, n: int = 2540, rng: Any = 1, draws: int = 100) -> MockPop
     --------
     >>> from sc_lab.mock import make_population
     >>> population = make_population(n=50, rng=1)
-    >>> len(population.catalog), population.catalog["id"][0]
+    >>> len(population.catalog), str(population.catalog["id"][0])
     (50, 'AS1063-0001')
     """
     for name, value, least in (("n", n, 1), ("draws", draws, 0)):
@@ -222,7 +222,7 @@ def _true_magnitudes(sources: _Sources, truth: dict[str, FloatArray], rng: np.ra
     tilt = rng.normal(0.0, 0.06, (n, 2))
     modulus = default_cosmology().distmod(sources.z).to_value(u.mag)
     m_v = truth["abs_mag_v"] + modulus - 2.5 * np.log10(1.0 + sources.z) - 2.5 * np.log10(truth["mu"])
-    out = m_v[:, None] + band_colours(sources.z, truth["age_onset"], truth["a_v"], tilt)
+    out: FloatArray = m_v[:, None] + band_colours(sources.z, truth["age_onset"], truth["a_v"], tilt)
     gc = sources.is_gc
     if gc.any():
         count = int(gc.sum())

