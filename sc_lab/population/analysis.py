@@ -564,7 +564,8 @@ class Population:
             "without_radius": int(np.isnan(ref.r_eff).sum()),
             "without_mass": int(np.isnan(ref.mass).sum()),
             "without_age": int(np.isnan(ref.age).sum()),
-            "outside_lens_model": int(np.isnan(ref.mu).sum()),
+            # A catalogue without any magnification (published intrinsic values) has no map to lie outside of.
+            "outside_lens_model": int(np.isnan(ref.mu).sum()) if np.isfinite(ref.mu).any() else 0,
             "undefined_z_form": int((np.isnan(z_form) & np.isfinite(ref.age)).sum()),
             "formed_before_z4": int(early.sum()),
         }

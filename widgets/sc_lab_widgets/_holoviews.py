@@ -58,4 +58,4 @@ def to_holoviews(plot: figure) -> Any:
             f"{plot.name} shows nothing that HoloViews could take over; there are {len(figure_data(plot))} points in it"
         )
         raise InputError(msg)
-    return hv.Overlay(elements).opts(hv.opts.Overlay(title=plot.title.text))
+    return hv.Overlay(elements).relabel(plot.title.text)
