@@ -33,8 +33,9 @@ def test_power_law_posterior_is_the_truncated_gamma_distribution(n, beta):
     assert fit.log_evidence == pytest.approx(closed - jacobian, abs=1e-6 + 1e-12 * abs(jacobian))
 
 
-def brute_force(masses, function, prior, points=801):
+def brute_force(masses, function, prior):
     """The slow, obvious posterior: plain sums over a fine grid, the normalisation by adaptive quadrature nodes."""
+    points = 321 if len(prior) == 2 else 4001
     axes = [np.linspace(*edges, points) for edges in prior.values()]
     mesh = np.meshgrid(*axes, indexing="ij")
     x = masses / function.m_min
@@ -60,8 +61,8 @@ def test_fit_equals_plain_sums_over_the_whole_prior(model, n, m_max):
     prior = (-3.0, -1.0 - 1e-6)
     fit = fit_mass_function(masses, model=model, m_min=M_MIN, m_max=m_max, beta_prior=prior)
     for name, values in brute_force(masses, function, fit.prior).items():
-        # The rectangle rule of the plain sum at the edges of the prior: half a step of 1/800 of its range.
-        np.testing.assert_allclose(fit.quantile(name, Q), values, atol=2e-3, rtol=0)
+        # The rectangle rule of the plain sum at the edges of the prior: half a step of 1/320 of its range.
+        np.testing.assert_allclose(fit.quantile(name, Q), values, atol=4e-3, rtol=0)
 
 
 def test_paper_width_for_sixty_objects():
@@ -151,7 +152,9 @@ def test_evidence_equals_the_integral_over_the_prior(sixty):
     x, weight = np.polynomial.legendre.leggauss(120)
     (b0, b1), (c0, c1) = fit.prior.values()
     beta, log_mc = (b0 + b1) / 2 + (b1 - b0) / 2 * x, (c0 + c1) / 2 + (c1 - c0) / 2 * x
-    log_like = sum(function.log_pdf(m, beta[:, None], log_mc) for m in sixty)
+    x_sum, log_sum = (sixty / M_MIN).sum(), np.log(sixty / M_MIN).sum()
+    log_like = beta[:, None] * log_sum - function.ratio(log_mc) * x_sum
+    log_like -= 60 * (function.log_norm(beta[:, None], log_mc) + math.log(M_MIN))
     top = log_like.max()
     integral = weight @ np.exp(log_like - top) @ weight / 4
     # The box leaves out 1e-7 of the mass.

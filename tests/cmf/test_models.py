@@ -66,12 +66,12 @@ def test_the_table_is_made_within_a_slider_step():
     function = Schechter(M_MIN)
     beta, log_mc = np.linspace(-3, -1, 201), np.linspace(6.31, 9, 201)
     times = []
-    for _ in range(7):
+    for _ in range(20):
         start = time.perf_counter()
         function.log_norm_table(beta, log_mc)
         times.append(time.perf_counter() - start)
-    # Takes 2 ms; 20 ms leaves room for a busy machine, where the median of single integrals takes 300 ms.
-    assert sorted(times)[3] < 0.02
+    # Takes 0.5 ms; the least of many, because a busy machine measures its other work.
+    assert min(times) < 0.005
 
 
 def test_power_law_normalisation_has_no_seam_at_minus_one():
@@ -79,13 +79,10 @@ def test_power_law_normalisation_has_no_seam_at_minus_one():
     span = math.log(1e3)
     for g in (-2.0, -1e-3, -1e-9, -1e-15, 0.0, 1e-15, 1e-6, 0.5):
         with mpmath.workdps(40):
-            exact = mpmath.mpf(span) if g == 0 else mpmath.expm1(mpmath.mpf(g) * span) / mpmath.mpf(g)
-            # beta + 1 as the computer holds it
-        with mpmath.workdps(40):
-            held = mpmath.mpf(-1.0 + g) + 1
+            held = mpmath.mpf(-1.0 + g) + 1  # beta + 1 as the computer holds it
             exact = mpmath.mpf(span) if held == 0 else mpmath.expm1(held * span) / held
-        # Rounding of the logarithm.
-        assert abs(float(function.log_norm(-1.0 + g)) - float(mpmath.log(exact))) < 1e-14 * 40
+        # Rounding of a logarithm of order 1 to 7.
+        assert abs(float(function.log_norm(-1.0 + g)) - float(mpmath.log(exact))) < 4e-15
 
 
 def test_power_law_without_limit_is_the_closed_form_and_diverges_where_it_must():
@@ -97,13 +94,11 @@ def test_power_law_without_limit_is_the_closed_form_and_diverges_where_it_must()
 @pytest.mark.parametrize("m_max", [None, 5e7])
 @pytest.mark.parametrize(
     ("model", "parameters"),
-    [("power_law", (-1.0001,)), ("power_law", (-1.89,)), ("power_law", (-3.0,)), ("schechter", (-1.0, 8.9)),
+    [("power_law", (-1.6,)), ("power_law", (-1.89,)), ("power_law", (-3.0,)), ("schechter", (-1.0, 8.9)),
      ("schechter", (-2.0, 7.0)), ("schechter", (-3.0, 6.31)), ("schechter", (-1.5, 5.0))],
 )
 def test_each_model_integrates_to_one(model, parameters, m_max):
     function = mass_function(model, M_MIN, m_max)
-    if model == "power_law" and m_max is None and parameters[0] > -1.5:
-        pytest.skip("quad does not integrate x^-1.0001 to infinity; the closed form is tested above")
     end = min(function.log_range, 60.0)
 
     def density(y):
