@@ -47,8 +47,9 @@ class LiveSlider(Reporting, anywidget.AnyWidget):
     While one step is being worked on, only the newest position waits in the browser.
     """
 
-    _esm = Path(__file__).with_name("_controls.js")
-    _css = Path(__file__).with_name("_controls.css")
+    # As text: anywidget watches the file of a path and then keeps every widget of the class alive.
+    _esm = Path(__file__).with_name("_controls.js").read_text(encoding="utf-8")
+    _css = Path(__file__).with_name("_controls.css").read_text(encoding="utf-8")
 
     value = traitlets.Float().tag(sync=True)
     min = traitlets.Float().tag(sync=True)

@@ -118,8 +118,9 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     pan events, never sums of their deltas.
     """
 
-    _esm = Path(__file__).with_name("_pane.js")
-    _css = Path(__file__).with_name("_pane.css")
+    # As text: anywidget watches the file of a path and then keeps every widget of the class alive.
+    _esm = Path(__file__).with_name("_pane.js").read_text(encoding="utf-8")
+    _css = Path(__file__).with_name("_pane.css").read_text(encoding="utf-8")
 
     version = traitlets.Unicode(bokeh.__version__, read_only=True).tag(sync=True)
     label = traitlets.Unicode("linked plots", help="name of the pane for screen readers").tag(sync=True)
@@ -249,12 +250,13 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     def _follow_theme(self, change: dict[str, Any]) -> None:
         if self._document is None:
             return
-        with self._lock:
+        with self._lock, self._holding():
             self._document.theme = theme(dark=change["new"])
             # The views fetch the document anew, which is cheaper and safer than hundreds of small changes.
             self._pending.clear()
             self._document.models.flush_synced()
-            self.send({"type": "reset"})
+            if self._views:
+                self.send({"type": "reset"})
 
     # ---- browser to kernel -------------------------------------------------------------------------------------
     def on_gesture_end(self, callback: Callable[[Gesture], Any]) -> Callable[[], None]:
@@ -300,6 +302,10 @@ class BokehPane(Reporting, anywidget.AnyWidget):
 
     def _handle_events(self, content: dict[str, Any]) -> None:
         origin = _Origin(content["view"])
+        if origin.view in self._views[:-1]:
+            # Pictures are asked from the view last used: others may be gone with their page, without a word.
+            self._views.remove(origin.view)
+            self._views.append(origin.view)
         deserializer: Deserializer | None = None
         try:
             with self._holding():

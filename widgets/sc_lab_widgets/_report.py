@@ -18,9 +18,9 @@ _raising = [False]
 
 
 @contextlib.contextmanager
-def raise_errors() -> Iterator[None]:
+def raise_errors(*, on: bool = True) -> Iterator[None]:
     """Let callback errors through while the block runs, so that a test fails where a user would read a message."""
-    before, _raising[0] = _raising[0], True
+    before, _raising[0] = _raising[0], on
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def close_dress(widget: Any) -> None:
     """Close the layout and style that ipywidgets made for a widget: it keeps them, and their traffic, for ever."""
     for name in ("layout", "style"):
         part = getattr(widget, name, None)
-        if hasattr(part, "close"):
+        if part is not None:
             part.close()
 
 
