@@ -70,6 +70,7 @@ def test_a_contour_encloses_the_fraction_that_it_names(published, name, level):
     assert share == pytest.approx(level, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_packaged_contours_are_what_the_tool_makes(published, tmp_path):
     tool().build(published / "local").write(tmp_path / "new.ecsv", format="ascii.ecsv", delimiter=",")
