@@ -636,7 +636,8 @@ class Population:
             limit = ""
             if self.r_eff_is_limit[row]:
                 limit = {"r_eff": "< ", "sigma_mass": "> ", "sigma_sfr": "> ", "dynamical_age": "> "}.get(name, "")
-            out[entry.label] = limit + format_value(value, low, high) + (f" {entry.unit}" if entry.unit else "")
+            text = limit + (format_value(value) if limit else format_value(value, low, high))
+            out[entry.label] = f"{text} {entry.unit}".rstrip()
         if self.has_gc_colours and np.isfinite(self.gc.probability[row]):
             out["chance of lying in the colour box"] = f"{self.gc.probability[row]:.2f}"
         if self.ids[row] in self.excluded:
@@ -657,12 +658,29 @@ def format_value(value: float, low: float = np.nan, high: float = np.nan) -> str
     Returns
     -------
     str
-        For instance ``3.2e6 +1.1e6 −8e5``.
+        For instance ``(3.2 +1.1 −0.8)×10⁶``: one power of ten for all three.
+
+    Examples
+    --------
+    >>> format_value(3.21e6, 8e5, 1.1e6)
+    '(3.21 +1.10 −0.80)×10⁶'
+    >>> format_value(12.34, 0.5, 0.6)
+    '12.3 +0.6 −0.5'
     """
-    text = f"{value:.3g}"
+    size = abs(value)
+    power = int(np.floor(np.log10(size))) if size > 0 else 0
+    power = 0 if -3 < power < 4 else power
+    scaled = value / 10.0**power
+    digits = max(0, 2 - int(np.floor(np.log10(abs(scaled))))) if scaled else 2
+    text = f"{scaled:.{digits}f}"
+    bars = ""
     if np.isfinite(low) and np.isfinite(high) and (low > 0 or high > 0):
-        text += f" +{high:.2g} −{low:.2g}"
-    return text
+        bars = f" +{high / 10.0**power:.{digits}f} −{low / 10.0**power:.{digits}f}"
+    text = (text + bars).replace("-", "−")
+    if not power:
+        return text
+    exponent = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"({text})×10{exponent}" if bars else f"{text}×10{exponent}"
 
 
 def analyse(

@@ -179,6 +179,9 @@ class Panel:
     def widget(self) -> ui.Widget:
         """The panel as an ipywidget, for a panel that stands alone."""
         if self._widget is None:
+            if list(self.figures.values()) == [self.root]:
+                # Alone on a wide page a plot would become a strip.
+                self.root.update(height=420, max_width=680)
             pane = BokehPane(self.root, label=self.title)
             self.host.pane = pane
             pane.on_gesture_end(lambda _gesture: self.release())

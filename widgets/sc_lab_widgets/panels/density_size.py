@@ -31,7 +31,7 @@ __all__ = ["COLOURINGS", "DensitySizePanel"]
 #: The four colourings of figure 7: source column, label.
 COLOURINGS = {"field": "field_code", "mu": "mu", "age_onset": "age_onset", "dynamical_age": "dynamical_age"}
 #: Legends have the width of a figure to share.
-_SHORT = {"ysc": "young clusters", "gc_mw": "MW globulars", "nsc": "nuclear clusters"}
+_SHORT = {"ysc": "local young", "gc_mw": "globular", "nsc": "nuclear"}
 _LINES = (1e4, 1e5, 1e6, 1e7, 1e8)
 
 

@@ -53,7 +53,7 @@ class GCColourPanel(Panel):
         self.vertices = ColumnDataSource({"x": box[:, 0], "y": box[:, 1]})
         plot = new_figure(
             "gc_colours",
-            self.title,
+            self.title if host.population.has_gc_colours else "no clump has F150W, F200W and F356W",
             "F200W − F356W [AB mag]",
             "F150W − F200W [AB mag]",
             x_range=x_range,

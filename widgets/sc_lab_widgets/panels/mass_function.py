@@ -301,7 +301,7 @@ class MassFunctionPanel(Panel):
         fit = population.mass_function(model)
         data = np.sort(population.sample_masses)[::-1]
         plot = self.figures[part]
-        x = np.geomspace(fit.m_min, max(data[0] * 3, fit.m_min * 10), 48)
+        x = np.geomspace(fit.m_min, max(data[0] * 3, fit.m_min * 60), 48)
         top = max(2.0, len(data) * 1.6)
         if (plot.x_range.end, plot.y_range.end) != (x[-1], top):
             plot.x_range.update(start=fit.m_min * 0.8, end=x[-1])
