@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, QTable
 from astropy.utils.masked import Masked
+
+
+@pytest.fixture
+def quick_path(tmp_path):
+    """A directory in memory where there is one: thousands of steps should not wait for a busy disk."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="sc-lab-test-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

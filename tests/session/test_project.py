@@ -553,15 +553,15 @@ def test_a_forked_child_can_neither_edit_nor_let_the_file_go(project):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_200_kills_lose_nothing_that_was_acknowledged(tmp_path):
+def test_200_kills_lose_nothing_that_was_acknowledged(quick_path):
     done = subprocess.run(
-        [sys.executable, str(WORKER), "kills", str(tmp_path), "200", "7"], capture_output=True, text=True, timeout=300
+        [sys.executable, str(WORKER), "kills", str(quick_path), "200", "7"], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["rounds"] == 200
     # success trivial otherwise: most kills must fall while edits are being made, some inside a commit
-    assert counts["killed_while_editing"] > 80, counts
+    assert counts["killed_while_editing"] > 100, counts
     assert counts["journals"] + counts["in_flight"] > 0, counts
     print(counts)
 
@@ -586,7 +586,7 @@ def test_a_demonstration_sized_project_is_made_and_opened_quickly(tmp_path):
         session.do("set", size_threshold=21.0 + i)
         times.append(time.perf_counter() - start)
     session.close()
-    # many times what a two-core machine takes, because a busy disk is slow: about 0.06 s, 0.05 s and 0.4 ms (9 ms while others write)
+    # A two-core machine takes 0.06 s, 0.05 s and 0.4 ms; 9 ms a step while others write to the disk.
     assert made < 2.0
     assert opened < 1.0
     assert np.median(times) < 0.1

@@ -49,9 +49,9 @@ def replayed(catalog, log):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_replaying_3000_random_actions_gives_the_live_document(catalog, tmp_path, seed):
+def test_replaying_3000_random_actions_gives_the_live_document(catalog, quick_path, seed):
     rng = np.random.default_rng(seed)
-    project = tmp_path / "x.sclab" if seed == 1 else None
+    project = quick_path / "x.sclab" if seed == 1 else None
     session = Session(catalog, project=project)
     for _ in range(3000):
         before = (session.document, len(session.log))
