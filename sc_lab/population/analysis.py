@@ -580,9 +580,9 @@ class Population:
         """
         units = {"mass": u.Msun, "r_eff": u.pc, "sigma_mass": u.Msun / u.pc**2}
         out: dict[str, Any] = {}
-        for name in ("mu", "mass", "r_eff") if self.settings.lens_model else ():
-            out[name] = self.values(name) * units.get(name, u.one)
-        for name in ("sigma_mass", "dynamical_age", "z_form"):
+        # Under another lens model the catalogue's own columns would contradict the computed ones.
+        rescaled = ("mu", "mass", "r_eff") if self.settings.lens_model else ()
+        for name in (*rescaled, "sigma_mass", "dynamical_age", "z_form"):
             unit = units.get(name)
             low, high = self.errors(name)
             for suffix, values in (("", self.values(name)), ("_err_lo", low), ("_err_hi", high)):

@@ -188,3 +188,10 @@ def test_description_carries_errors_and_limits(population):
     assert words["effective radius"].startswith("< ")
     assert words["mass surface density"].startswith("> ")
     assert "+" in words["stellar mass"]
+
+
+def test_export_under_another_lens_model_carries_its_values_and_errors(population):
+    other = population.replace(lens_model="m2").columns()
+    assert {"mass", "mass_err_lo", "mass_err_hi", "mu", "r_eff", "r_eff_err_hi"} <= set(other)
+    assert not {"mass", "mu", "r_eff"} & set(population.columns())
+    assert np.isfinite(other["mass_err_hi"].value).sum() > 100
