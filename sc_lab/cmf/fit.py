@@ -671,7 +671,7 @@ def fit_mass_function(
     --------
     >>> fit = fit_mass_function([2.5e6, 3e6, 4e6, 7e6, 2e7], model="power_law", m_min=2e6, rng=1)
     >>> [round(float(q), 2) for q in fit.quantile("beta", [0.16, 0.5, 0.84])]
-    [-2.44, -2.02, -1.65]
+    [-2.57, -2.12, -1.73]
     """
     grid = MassFunctionGrid(model, m_min, m_max, beta_prior=beta_prior, log_mc_prior=log_mc_prior)
     if method == "grid":

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numpy.polynomial import legendre
 
 from sc_lab.errors import InputError
+from sc_lab.inference.grid import coefficients_from_values, product
 from sc_lab.units import MASS, FloatArray, value_in
 
 __all__ = ["MODELS", "MassFunction", "PowerLaw", "Schechter", "draw_masses", "mass_function"]
@@ -192,7 +193,7 @@ class Schechter:
         t = self.ratio(log_mc)
         u, weight = _quadrature(t, self.m_max / self.m_min)
         powers = np.exp(beta[:, None] * np.log1p(u)) * weight
-        return np.asarray(np.log(powers @ np.exp(-u[:, None] * t)), dtype=np.float64)
+        return np.asarray(np.log(product(powers, np.exp(-u[:, None] * t))), dtype=np.float64)
 
     def log_pdf(self, mass: npt.ArrayLike, beta: npt.ArrayLike, log_mc: npt.ArrayLike) -> FloatArray:
         """Return ln p(M), per Msun.
@@ -247,7 +248,7 @@ class Schechter:
         at = ((edges[1:] + edges[:-1]) / 2)[:, None] + half[:, None] * nodes
         u = np.expm1(at.ravel())
         values = np.exp((beta + 1.0)[:, None] * at.ravel() - t[:, None] * u)
-        panels = (values.reshape(len(t), len(half), len(nodes)) @ weight) * half
+        panels = np.einsum("tpn,n->tp", values.reshape(len(t), len(half), len(nodes)), weight) * half
         tails = np.zeros((len(t), len(edges)))
         tails[:, :-1] = np.cumsum(panels[:, ::-1], axis=1)[:, ::-1]
         index = np.minimum(np.searchsorted(edges, y), len(edges) - 1)
@@ -353,7 +354,7 @@ def draw_masses(n: int, function: MassFunction, *, rng: Any = None, **parameters
 
 
 class LogNormSurface:
-    """ln of the Schechter normalisation as a polynomial over the prior: exact to 1e-12, cheap anywhere.
+    """ln of the Schechter normalisation as a polynomial over the prior: exact to 1e-9, cheap anywhere.
 
     Parameters
     ----------
@@ -364,8 +365,6 @@ class LogNormSurface:
     """
 
     def __init__(self, function: Schechter, beta: tuple[float, float], log_mc: tuple[float, float]) -> None:
-        from sc_lab.inference.grid import coefficients_from_values
-
         self.function = function
         self.ranges = (beta, log_mc)
         # The nearest singularities of ln Z lie pi from the real axis in ln t and, being zeros of
@@ -382,23 +381,27 @@ class LogNormSurface:
             for (low, high), order in zip(self.ranges, orders, strict=True)
         ]
         left, right = (coefficients_from_values(order) for order in orders)
-        self.coefficients: FloatArray = left @ function.log_norm_table(*axes) @ right.T
+        coefficients = product(product(left, function.log_norm_table(*axes)), right.T)
+        # The surface is so smooth that a dozen products of a function of beta and one of log_mc make it.
+        u, strength, v = np.linalg.svd(coefficients, full_matrices=False)
+        rank = int((strength > 1e-13 * strength[0]).sum())
+        self.factors: tuple[FloatArray, FloatArray] = (u[:, :rank] * strength[:rank], v[:rank].T.copy())
 
     def __call__(self, beta: FloatArray, log_mc: FloatArray) -> FloatArray:
         """Return ln Z + t on the grid of each row: (rows, a) and (rows, b) make (rows, a, b)."""
-        left = self._basis(beta, 0) @ self.coefficients
-        return np.asarray(left @ self._basis(log_mc, 1).swapaxes(-1, -2), dtype=np.float64)
+        return np.asarray(self._feature(beta, 0) @ self._feature(log_mc, 1).swapaxes(-1, -2), dtype=np.float64)
 
-    def _basis(self, values: FloatArray, axis: int) -> FloatArray:
+    def _feature(self, values: FloatArray, axis: int) -> FloatArray:
         low, high = self.ranges[axis]
         unit = (2 * values - (low + high)) / (high - low)
-        return np.asarray(legendre.legvander(unit, self.coefficients.shape[axis] - 1), dtype=np.float64)
+        factor = self.factors[axis]
+        return np.asarray(legendre.legvander(unit, len(factor) - 1) @ factor, dtype=np.float64)
 
 
 def _order(distance: float, half: float) -> int:
-    """Return the nodes that leave 1e-12 with a singularity ``distance`` off an interval of given half-length."""
+    """Return the nodes that leave 1e-10 with a singularity ``distance`` off an interval of given half-length."""
     # Three quarters: with a finite m_max and a wide prior the zeros come that much nearer.
-    return math.ceil(30.0 / math.asinh(0.75 * distance / half)) + 6
+    return math.ceil(22.0 / math.asinh(0.75 * distance / half)) + 6
 
 
 def _one_mass(value: Any, name: str) -> float:
