@@ -129,8 +129,9 @@ def joint_draws(
       ``value / (1 + err_lo / value)``, the mirror image in ln of an upper error of that size;
     - a missing error does not scatter on its side, nor does a value of zero;
     - the magnification is drawn independently of the rest, likewise two-piece log-normal; the
-      tangential one moves with it (same quantile, and without errors of its own the same fraction). Mass and rate go as 1/mu, radii as
-      1/sqrt(mu), upper limits of the radius as 1/mu_t, or 1/sqrt(mu) without mu_t;
+      tangential one moves with it (same quantile, and without errors of its own the same fraction).
+      Mass and rate go as 1/mu, radii as 1/sqrt(mu), upper limits of the radius as 1/mu_t, or as
+      1/sqrt(mu) without mu_t;
     - upper limits stay limits: nothing but the magnification scatters them.
 
     Clumps outside the map of the lens model have NaN but for the age, which needs no lens.
