@@ -249,7 +249,7 @@ class MassFunctionFit:
         Returns
         -------
         ndarray
-            Shape (n_draws or k, m): N(>M), equal to `n` at m_min and below.
+            Shape (n_draws or k, m): N(>M), equal to `n` at m_min and below; NaN where a mass or a parameter is.
 
         Raises
         ------
@@ -268,7 +268,11 @@ class MassFunctionFit:
             if len({column.shape for column in columns}) > 1:
                 msg = f"parameters have the shapes {[column.shape for column in columns]}; give as many values of each"
                 raise InputError(msg)
-        return self.n * self._function.survival(points, *columns)
+        # A population without a fit, or a mass not measured, has no curve; the others do.
+        out = np.full((len(columns[0]), len(points)), np.nan)
+        rows, known = np.isfinite(columns).all(axis=0), ~np.isnan(points)
+        out[np.ix_(rows, known)] = self.n * self._function.survival(points[known], *(c[rows] for c in columns))
+        return out
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import math
 import astropy.units as u
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from sc_lab.cmf import MassFunctionGrid, draw_masses, fit_mass_function, mass_function
 from sc_lab.errors import InputError
@@ -198,6 +198,40 @@ def test_curves_of_incomplete_parameters_are_refused(sixty):
     with pytest.raises(InputError, match="as many values"):
         fit.cumulative([1e7], parameters={"beta": [-2.0, -1.5], "log_mc": [8.0]})
     assert fit.cumulative([1e7, 2e7], parameters={"beta": [], "log_mc": []}).shape == (0, 2)
+
+
+def test_curves_of_what_is_not_measured_are_nan(model, masses):
+    fit = fit_mass_function(masses, model=model, m_min=M_MIN)
+    values = {"beta": [-1.9, np.nan, -1.5]} | ({"log_mc": [8.0, 8.0, 8.0]} if model == "schechter" else {})
+    curves = fit.cumulative([M_MIN, np.nan, 1e7], parameters=values)
+    np.testing.assert_array_equal(np.isnan(curves), [[False, True, False], [True] * 3, [False, True, False]])
+
+
+def test_large_samples_approach_the_gaussian_at_the_best_point():
+    """Bernstein and von Mises: 30 000 objects leave a Gaussian, its place and width known from calculus."""
+    function = mass_function("schechter", M_MIN)
+    masses = draw_masses(30_000, function, rng=8, beta=-1.7, log_mc=7.5)
+    fit = fit_mass_function(masses, m_min=M_MIN)
+    x = masses / M_MIN
+
+    def minus_log_like(p):
+        t = float(function.ratio(p[1]))
+        return -(p[0] * np.log(x).sum() - t * x.sum() - len(x) * float(function.log_norm(p[0], p[1])))
+
+    best = optimize.minimize(minus_log_like, [-1.7, 7.5], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).x
+    step = np.array([2e-3, 4e-3])
+    hessian = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            e, f = np.eye(2)[i] * step, np.eye(2)[j] * step
+            terms = [s * minus_log_like(best + d) for s, d in ((1, e + f), (-1, e - f), (-1, f - e), (1, -e - f))]
+            hessian[i, j] = sum(terms) / (4 * step[i] * step[j])
+    sigma = np.sqrt(np.diag(np.linalg.inv(hessian)))
+    for name, place, width in zip(fit.parameters, best, sigma, strict=True):
+        low, mid, high = fit.quantile(name, [0.16, 0.5, 0.84])
+        # Corrections to the Gaussian limit are of order 1 / sqrt(N), a few per cent of the width.
+        assert mid == pytest.approx(place, abs=0.1 * width)
+        assert (high - low) / 2 / width == pytest.approx(0.994, abs=0.05)  # 16 to 84 % is 0.994 sigma
 
 
 def test_masses_outside_the_limits_are_left_out_and_counted(model, masses):
