@@ -190,32 +190,32 @@ class Population:
         quantity(name)
         settings = self.settings
         ref = self._reference
+        out: FloatArray
         if name in ("mass", "r_eff", "mu", "age_onset", "sfr"):
-            out: FloatArray = getattr(ref, "age" if name == "age_onset" else name)
-            return out
-        if name in ("z", "abs_mag_v"):
-            return self.store.get(f"values {name}", (), lambda: catalogs.values(self.catalog, name))
-        if name == "sigma_mass":
-            return self._get(
+            out = getattr(ref, "age" if name == "age_onset" else name)
+        elif name in ("z", "abs_mag_v"):
+            out = self.store.get(f"values {name}", (), lambda: catalogs.values(self.catalog, name))
+        elif name == "sigma_mass":
+            out = self._get(
                 "values sigma_mass", ("lens_model", "within"), lambda: _sigma(ref.mass, ref.r_eff, settings.within)
             )
-        if name == "sigma_sfr":
-            return self._get(
+        elif name == "sigma_sfr":
+            out = self._get(
                 "values sigma_sfr",
                 ("lens_model", "within"),
                 lambda: _sigma(ref.sfr, ref.r_eff, settings.within) * _PC2_PER_KPC2,
             )
-        if name == "dynamical_age":
-            return self._get(
-                "values dynamical_age",
-                ("lens_model",),
-                lambda: np.asarray(dynamical_age(ref.mass, ref.r_eff, ref.age), dtype=float),
+        elif name == "dynamical_age":
+            out = self._get(
+                "values dynamical_age", ("lens_model",), lambda: dynamical_age(ref.mass, ref.r_eff, ref.age)
             )
-        return self._get(
-            "values z_form",
-            ("hubble", "omega_m", "omega_de", "lens_model"),
-            lambda: formation_redshift(self.values("z"), ref.age, cosmology=self.cosmology),
-        )
+        else:
+            out = self._get(
+                "values z_form",
+                ("hubble", "omega_m", "omega_de", "lens_model"),
+                lambda: formation_redshift(self.values("z"), ref.age, cosmology=self.cosmology),
+            )
+        return out
 
     def scaled(self, name: str) -> FloatArray:
         """Return a quantity as plots show it: its decimal logarithm where the registry says so.

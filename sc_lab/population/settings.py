@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeAlias
 
+from sc_lab.colours import GC_BOX
 from sc_lab.errors import InputError
 
 __all__ = ["DEFAULT_GC_BOX", "Settings", "Vertices"]
 
 Vertices: TypeAlias = tuple[tuple[float, float], ...]
 
-#: The colour box of Claeyssens et al. 2026, section 3.1.3: x = F200W - F356W, y = F150W - F200W (AB).
-DEFAULT_GC_BOX: Vertices = ((-1.0, 0.0), (-0.5, 0.0), (-0.5, 0.3), (-1.0, 0.3))
+#: Default box of the globular clusters.
+DEFAULT_GC_BOX: Vertices = GC_BOX
 
 
 @dataclass(frozen=True, kw_only=True)

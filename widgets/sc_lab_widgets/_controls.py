@@ -147,6 +147,8 @@ class LiveSlider(Reporting, anywidget.AnyWidget):
         return unsubscribe
 
     def _tell(self, *, final: bool) -> None:
+        # An old message is over, and the same one must be able to appear again.
+        self.clear_error()
         for callback in tuple(self._callbacks):
             with self.reporting():
                 callback(self.value, final)
@@ -171,6 +173,7 @@ class LiveSlider(Reporting, anywidget.AnyWidget):
             return
         try:
             with self.reporting():
+                self.clear_error()
                 value, final = float(content["value"]), bool(content["final"])
                 with self._without_echo(value=value):
                     self.dragging = not final

@@ -10,6 +10,7 @@ from bokeh.layouts import column, row
 from bokeh.models import (
     BoxSelectTool,
     ColumnDataSource,
+    CustomJS,
     HoverTool,
     LassoSelectTool,
     LayoutDOM,
@@ -22,6 +23,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from sc_lab_widgets._geometry import enclosed
 from sc_lab_widgets._sources import IMAGE_ABOVE, hover_text
 from sc_lab_widgets._symbols import CANDIDATE, CLUMP, EXCLUDED, GLOBULAR, SELECTED
 
@@ -275,6 +277,8 @@ class PlanePlot:
         # Without renderers a selection tool only reports its outline: the rows are found in Python, so that
         # the answer is the same with glyphs, with an image, from the keyboard and from a call.
         plot.add_tools(BoxSelectTool(renderers=[]), LassoSelectTool(renderers=[]))
+        # The size of the frame differs from view to view, so it comes with the click, for which it is needed.
+        plot.js_on_event(Tap, CustomJS(code="const p = cb_obj.origin; p.tags = [p.inner_width, p.inner_height];"))
         plot.on_event(Tap, self._tap)
         plot.on_event(SelectionGeometry, self._outline)
 
@@ -295,8 +299,8 @@ class PlanePlot:
 
     def _tap(self, event: Tap) -> None:
         x, y = self._coordinates()
-        width = self.plot.inner_width or self.plot.width
-        height = self.plot.inner_height or self.plot.height
+        # A front end that says nothing has frames of about the size of the figure.
+        width, height = self.plot.tags or (self.plot.width, self.plot.height)
         with np.errstate(invalid="ignore"):
             dx = (x - self._fraction(event.x, "x")) * width
             dy = (y - self._fraction(event.y, "y")) * height
@@ -316,7 +320,7 @@ class PlanePlot:
         )
         self.host.select([int(ranked[0])], add=add)
 
-    def _on_top(self, row: int) -> bool:
+    def _on_top(self, row: Any) -> bool:
         return bool(self.host.population.candidate[row])
 
     def _outline(self, event: SelectionGeometry) -> None:
@@ -331,11 +335,9 @@ class PlanePlot:
             with np.errstate(invalid="ignore"):
                 inside = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y)
         elif geometry["type"] == "poly":
-            from sc_lab.colours import inside_polygon
-
             # On logarithmic axes the outline is straight on the screen, so the test is made there.
             outline = np.column_stack([self._fraction(geometry["x"], "x"), self._fraction(geometry["y"], "y")])
-            inside = inside_polygon(*self._coordinates(), outline)
+            inside = enclosed(*self._coordinates(), outline)
         else:
             return
         add = event.modifiers is not None and bool(getattr(event.modifiers, "shift", False))

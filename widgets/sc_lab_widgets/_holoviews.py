@@ -43,15 +43,17 @@ def to_holoviews(plot: figure) -> Any:
     elements = []
     for renderer in plot.renderers:
         glyph, source = getattr(renderer, "glyph", None), getattr(renderer, "data_source", None)
+        if glyph is None or source is None:
+            continue
         kind = type(glyph).__name__
         x, y = getattr(glyph, "x", None), getattr(glyph, "y", None)
-        label = source.name or "" if source is not None else ""
+        label = source.name or ""
         if kind == "Quad":
             data = {name: np.asarray(source.data[getattr(glyph, name)]) for name in ("left", "right", "top")}
             bars = (data["left"], np.zeros_like(data["left"]), data["right"], data["top"])
             elements.append(hv.Rectangles(bars, label=label))
         elif kind in ("Scatter", "Line") and isinstance(x, str) and isinstance(y, str) and len(source.data.get(x, ())):
-            values = (np.asarray(source.data[x], dtype=float), np.asarray(source.data[y], dtype=float))
+            values = tuple(np.asarray(source.data[column]) for column in (x, y))
             elements.append((hv.Points if kind == "Scatter" else hv.Curve)(values, label=label))
     if not elements:
         msg = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from sc_lab.errors import InputError
 from sc_lab.session import Session, population_of
 from sc_lab_widgets._sources import Sources
+from sc_lab_widgets._threads import one_thread
 
 if TYPE_CHECKING:
     from sc_lab.population import Population
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from sc_lab_widgets._panel import Panel
 
 __all__ = ["Host", "as_session"]
+
+#: Pause after the last change before the slower part of the panels follows [s]: longer than the steps of a drag
+#: lie apart, and short enough that all has settled well within 300 ms.
+_PAUSE = 0.05
 
 #: Where a session's catalogue was read from, for the text that `Panel.code` prints.
 _PATHS: weakref.WeakKeyDictionary[Session, str] = weakref.WeakKeyDictionary()
@@ -105,6 +112,9 @@ class Host:
         self._base_listeners: list[Callable[[], None]] = []
         # Callbacks may run beside a running cell (a subshell thread), depending on the ipykernel.
         self._lock = threading.RLock()
+        self._loop = _running_loop()
+        self._waiting: asyncio.TimerHandle | None = None
+        self._changes = 0
         self.sources.update(self.population, self.selection)
         owner = weakref.ref(self)
 
@@ -148,8 +158,12 @@ class Host:
             listener()
 
     def refresh(self) -> None:
-        """Bring every visible panel up to date and send it as one message."""
-        with self._lock:
+        """Bring every visible panel up to date and send it as one message.
+
+        In a notebook the slower parts (bootstrap, table) follow once the changes pause: a drag
+        must not wait for them.
+        """
+        with self._lock, one_thread():
             document, settings = self.session.document, self.session.settings
             self.population = self.population.replace(
                 excluded=dict(document.excluded),
@@ -157,12 +171,19 @@ class Host:
                 notes=dict(document.notes),
                 **{name: getattr(settings, name) for name in settings.names()},
             )
+            self._changes += 1
             if self.pane is None:
                 self._refresh()
-            else:
-                with self.pane.hold():
-                    self._refresh()
-                self.pane.flush()
+                self.refine()
+                return
+            at_once = self._loop is None or not self._loop.is_running() or not self.pane.on_screen
+            with self.pane.hold():
+                self._refresh()
+                if at_once:
+                    self.refine()
+            self.pane.flush()
+        if self._loop is not None and not at_once:
+            self._loop.call_soon_threadsafe(self._refine_after_pause, self._loop, self._changes)
 
     def _refresh(self) -> None:
         if "base" in self.sources.update(self.population, self.selection):
@@ -173,6 +194,23 @@ class Host:
                 panel.refresh()
         for listener in self._listeners:
             listener()
+
+    def _refine_after_pause(self, loop: asyncio.AbstractEventLoop, change: int) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = loop.call_later(_PAUSE, self._refine_unless_changed, change)
+
+    def _refine_unless_changed(self, change: int) -> None:
+        with self._lock:
+            if change == self._changes and self.pane is not None:
+                self.refine()
+
+    def refine(self) -> None:
+        """Bring the slower parts of every visible panel up to date; nothing happens where they are."""
+        with self._lock, one_thread(), nullcontext() if self.pane is None else self.pane.hold():
+            for panel in self.panels:
+                if panel.visible:
+                    panel.refine()
 
     def select(self, rows: Iterable[int], *, add: bool = False) -> None:
         """Select clumps, in every panel.
@@ -198,5 +236,15 @@ class Host:
     def close(self) -> None:
         """Stop following the session."""
         self._unsubscribe()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self.pane = None
         self.panels.clear()
         self._listeners.clear()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

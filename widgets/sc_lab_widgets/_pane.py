@@ -116,6 +116,10 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     Of one browser message all bokeh callbacks run once, under one `hold`; while the kernel is busy the browser keeps
     only the newest value of each property and the newest pointer position, so take absolute coordinates from bokeh's
     pan events, never sums of their deltas.
+
+    What changes at every step belongs on glyphs with ``level="overlay"``: only they are redrawn then, clipped to the
+    frame like any other, while thousands of still points below stay as they are. A change of a title, a range or an
+    annotation redraws the whole figure.
     """
 
     # As text: anywidget watches the file of a path and then keeps every widget of the class alive.

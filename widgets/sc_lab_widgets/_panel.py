@@ -112,6 +112,7 @@ class Panel:
         for name, value in start.items():
             getattr(self.controls, name).value = value
         self._guarded_refresh()
+        self.refine()
 
     # ---- for subclasses ------------------------------------------------------------------
     def _make_view_controls(self) -> dict[str, Any]:
@@ -124,6 +125,9 @@ class Panel:
 
     def _update(self) -> None:
         """Bring the figures up to date with ``self.host.population``."""
+
+    def _refine(self) -> None:
+        """Bring up to date what is too slow for every step of a drag; called when the changes pause."""
 
     @property
     def result(self) -> Any:
@@ -139,6 +143,13 @@ class Panel:
         """Bring the panel up to date; an error is shown in place and stops no other panel."""
         self._guarded_refresh()
 
+    def refine(self) -> None:
+        """Bring the slower part of the panel up to date."""
+        try:
+            self._refine()
+        except ScLabError as error:
+            self.message.report(error)
+
     def _guarded_refresh(self) -> None:
         try:
             self._update()
@@ -152,9 +163,11 @@ class Panel:
         pane = self.host.pane
         if pane is None:
             self._guarded_refresh()
+            self.refine()
             return
         with pane.hold():
             self._guarded_refresh()
+            self.refine()
         pane.flush()
 
     def _report(self, error: BaseException) -> None:

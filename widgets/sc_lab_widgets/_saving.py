@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -118,7 +118,7 @@ def save_figure(panel: Panel, path: Any, figure: str | None = None) -> None:
         if pane is None:
             msg = f"{panel.title} is not on the screen; show it in a cell, as the browser draws the picture"
             raise InputError(msg)
-        kind = "png" if suffix == ".png" else "svg"
+        kind: Literal["png", "svg"] = "png" if suffix == ".png" else "svg"
         pane.request_image(plot, kind, lambda content: write_bytes(content, path))
     else:
         msg = f"a plot cannot be saved as {path.suffix or 'a file without suffix'}; use {', '.join(_PICTURES + _DATA)}"

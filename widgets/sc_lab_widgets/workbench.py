@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ui
@@ -79,13 +80,7 @@ class Workbench:
     ) -> None:
         self.session: Session = as_session(source)
         if project is not None:
-            from sc_lab.session import Session as SessionClass
-
-            if self.session.path is None:
-                self.session = SessionClass(self.session.catalog, project=project)
-            else:
-                msg = f"the source is the project {self.session.path} already; leave project= out"
-                raise InputError(msg)
+            self.session = _kept_in(self.session, Path(project))
         self.host = Host(self.session)
         self.message = Message()
         self._keys = KeyBoard(self.host, self.message)
@@ -422,3 +417,16 @@ class Workbench:
         self.host.close()
         self.pane.close()
         close_tree(self.widget)
+
+
+def _kept_in(session: Session, project: Path) -> Session:
+    """Return the session that keeps its steps in a project file: this one where the file is new."""
+    if session.path is not None:
+        msg = f"the source is the project {session.path} already; leave project= out"
+        raise InputError(msg)
+    if project.exists():
+        from sc_lab.session import Session as SessionClass
+
+        return SessionClass(session.catalog, project=project)
+    session.save_as(project)
+    return session

@@ -43,6 +43,16 @@ def _fences(curves: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     return {"x": np.tile(np.append(x, np.nan), len(curves)).astype(np.float32), "y": y.astype(np.float32)}
 
 
+def _up_to_step(value: float) -> float:
+    """Return the next quarter dex above a value."""
+    return float(10.0 ** (np.ceil(np.log10(value) * 4) / 4))
+
+
+def _parameter_and_model(part: str) -> tuple[str, str]:
+    """Return what a posterior plot shows."""
+    return ("log_mc", "schechter") if part.startswith("log_mc") else ("beta", part.partition("_")[2])
+
+
 class MassFunctionPanel(Panel):
     """Mass function of the young massive candidates, as figures 8 and A.1 of the paper.
 
@@ -248,6 +258,7 @@ class MassFunctionPanel(Panel):
         if same_sample and getattr(self, "_removed", None) is population.removed:
             return
         self._state, self._removed = state, population.removed
+        self._bootstrap_due = False
         if "mass_histogram" in self.parts:
             self._update_histogram()
         try:
@@ -266,6 +277,7 @@ class MassFunctionPanel(Panel):
             for part in self.parts:
                 self._set_title(part, "too few objects for a fit")
             raise
+        self._bootstrap_due = True
 
     def _update_histogram(self) -> None:
         population = self.host.population
@@ -301,28 +313,28 @@ class MassFunctionPanel(Panel):
         fit = population.mass_function(model)
         data = np.sort(population.sample_masses)[::-1]
         plot = self.figures[part]
-        x = np.geomspace(fit.m_min, max(data[0] * 3, fit.m_min * 60), 48)
-        top = max(2.0, len(data) * 1.6)
-        if (plot.x_range.end, plot.y_range.end) != (x[-1], top):
-            plot.x_range.update(start=fit.m_min * 0.8, end=x[-1])
+        x = self._masses(fit)
+        # Whole steps of a quarter dex: axes that move at every step of a slider are hard to read and slow to draw.
+        top, end = _up_to_step(max(2.0, len(data) * 1.3)), _up_to_step(float(x[-1]))
+        if (plot.x_range.start, plot.x_range.end, plot.y_range.end) != (fit.m_min * 0.8, end, top):
+            plot.x_range.update(start=fit.m_min * 0.8, end=end)
             plot.y_range.update(start=0.5, end=top)
         self.sources[f"{part} data"].data = {
             "x": data.astype(np.float32),
             "y": np.arange(1, len(data) + 1, dtype=np.float32),
         }
         self.sources[f"{part} draws"].data = _fences(fit.cumulative(x, n_draws=_LINES), x)
-        medians = population.bootstrap(model)
-        known = np.flatnonzero(np.isfinite(medians["beta"]))[:_LINES]
-        curves = fit.cumulative(x, parameters={name: medians[name][known] for name in fit.parameters})
-        # Each drawn population has its own number of objects.
-        self.sources[f"{part} bootstrap"].data = _fences(curves * (medians["n"][known] / fit.n)[:, None], x)
         median = fit.cumulative(x, parameters={name: np.array([fit.quantile(name, 0.5)]) for name in fit.parameters})
         self.sources[f"{part} median"].data = {"x": x.astype(np.float32), "y": median[0].astype(np.float32)}
         numbers = ", ".join(self._numbers(fit, name) for name in fit.parameters)
         self._set_title(part, f"N = {fit.n}: {numbers}")
 
+    def _masses(self, fit: MassFunctionFit) -> np.ndarray:
+        """Return the masses at which the cumulative functions are drawn."""
+        return np.geomspace(fit.m_min, max(float(self.host.population.sample_masses.max()) * 3, fit.m_min * 60), 48)
+
     def _update_posterior(self, part: str) -> None:
-        parameter, model = ("log_mc", "schechter") if part.startswith("log_mc") else ("beta", part.partition("_")[2])
+        parameter, model = _parameter_and_model(part)
         population = self.host.population
         fit = population.mass_function(model)
         x, density = fit.posterior(parameter)
@@ -334,13 +346,6 @@ class MassFunctionPanel(Panel):
             "zero": np.zeros_like(inside),
             "y": np.interp(inside, x, density),
         }
-        medians = population.bootstrap(model)[parameter]
-        medians = medians[np.isfinite(medians)]
-        if len(medians):
-            top, edges = np.histogram(medians, bins=20, density=True)
-            # Drawn to the posterior's height: the comparison is of position and width.
-            top = top / max(top.max(), 1e-300) * density.max()
-            self.sources[f"{part} bootstrap"].data = {"left": edges[:-1], "right": edges[1:], "top": top}
         self._set_title(part, f"{_MODEL_NAME[model]}: {self._numbers(fit, parameter)}")
 
     def _update_corner(self) -> None:
@@ -362,21 +367,52 @@ class MassFunctionPanel(Panel):
         levels = [float(ranked[np.searchsorted(mass, p)]) for p in (0.95, 0.68)]
         generator = contourpy.contour_generator(beta, log_mc, density.T)
         gap = np.full((1, 2), np.nan)
-        lines = [part for level in levels for line in generator.lines(level) for part in (line, gap)]
+        lines: list[Any] = [part for level in levels for line in generator.lines(level) for part in (line, gap)]
         points = np.vstack(lines) if lines else gap
         self.sources["corner contours"].data = {
             "x": points[:, 0].astype(np.float32),
             "y": points[:, 1].astype(np.float32),
         }
-        medians = population.bootstrap("schechter")
-        self.sources["corner bootstrap"].data = {
-            "x": medians["beta"].astype(np.float32),
-            "y": medians["log_mc"].astype(np.float32),
-        }
         plot = self.figures["corner"]
         if (plot.y_range.start, plot.y_range.end) != (float(log_mc[0]), float(log_mc[-1])):
             plot.y_range.update(start=float(log_mc[0]), end=float(log_mc[-1]))
         self._set_title("corner", f"{self._numbers(fit, 'beta')}, {self._numbers(fit, 'log_mc')}")
+
+    def _refine(self) -> None:
+        """Show the bootstrap of the sample: 500 fits, where every step of a drag has one."""
+        if not self._bootstrap_due:
+            return
+        self._bootstrap_due = False
+        for part in self.parts:
+            if part.startswith("cumulative"):
+                self._bootstrap_cumulative(part, part.partition("_")[2])
+            elif part == "corner":
+                medians = self.host.population.bootstrap("schechter")
+                self.sources["corner bootstrap"].data = {
+                    "x": medians["beta"].astype(np.float32),
+                    "y": medians["log_mc"].astype(np.float32),
+                }
+            elif part != "mass_histogram":
+                self._bootstrap_posterior(part)
+
+    def _bootstrap_cumulative(self, part: str, model: str) -> None:
+        fit, medians = self.host.population.mass_function(model), self.host.population.bootstrap(model)
+        x = self._masses(fit)
+        known = np.flatnonzero(np.isfinite(medians["beta"]))[:_LINES]
+        curves = fit.cumulative(x, parameters={name: medians[name][known] for name in fit.parameters})
+        # Each drawn population has its own number of objects.
+        self.sources[f"{part} bootstrap"].data = _fences(curves * (medians["n"][known] / fit.n)[:, None], x)
+
+    def _bootstrap_posterior(self, part: str) -> None:
+        parameter, model = _parameter_and_model(part)
+        medians = self.host.population.bootstrap(model)[parameter]
+        medians = medians[np.isfinite(medians)]
+        if len(medians):
+            top, edges = np.histogram(medians, bins=20, density=True)
+            # Drawn to the posterior's height: the comparison is of position and width.
+            _, density = self.host.population.mass_function(model).posterior(parameter)
+            top = top / max(top.max(), 1e-300) * density.max()
+            self.sources[f"{part} bootstrap"].data = {"left": edges[:-1], "right": edges[1:], "top": top}
 
     # ---- the same in plain Python -----------------------------------------------------------
     @property

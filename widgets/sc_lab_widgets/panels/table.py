@@ -107,7 +107,7 @@ class TablePanel(Panel):
         }[show]
         return np.flatnonzero(flag)
 
-    def _update(self) -> None:
+    def _refine(self) -> None:
         population = self.host.population
         rows = self._wanted()
         self._following = True
