@@ -340,7 +340,8 @@ class PlanePlot:
             inside = enclosed(*self._coordinates(), outline)
         else:
             return
-        add = event.modifiers is not None and bool(getattr(event.modifiers, "shift", False))
+        # Unlike a tap, an outline comes without its modifier keys; the mode of the tools says whether it adds.
+        add = any(tool.mode == "append" for tool in self.plot.select(type=BoxSelectTool))
         self.host.select(np.flatnonzero(inside), add=add)
 
     def _draw_image(self) -> None:
