@@ -50,8 +50,8 @@ def value_in(value: Any, unit: u.UnitBase, name: str) -> FloatArray:
     found = getattr(bare, "unit", None)
     if found is not None:
         try:
-            quantity = u.Quantity(bare.physical) if hasattr(bare, "physical") else u.Quantity(bare)
-            bare = quantity.to_value(unit)
+            # A logarithmic unit knows how to become linear; a plain one how to be converted.
+            bare = found.to(unit, np.asarray(getattr(bare, "value", bare), dtype=np.float64))
         except u.UnitConversionError:
             msg = (
                 f"{name} has the unit '{found}', which does not convert to '{unit}'; "
