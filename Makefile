@@ -46,10 +46,10 @@ format: $(STAMP) ## Format the code in place
 	$(BIN)/ruff format .
 
 screenshots: $(STAMP) ## Make the pictures of the README anew (needs a Chromium)
-	$(BIN)/python benchmarks/screenshots.py
+	$(BIN)/python tools/screenshots.py
 
 bench: $(STAMP) ## Measure; prints each figure beside its peers
-	@set -e; for f in benchmarks/*.py; do case $$f in */screenshots.py|*/_*) continue;; esac; \
+	@set -e; for f in benchmarks/*.py; do case $$f in */_*) continue;; esac; \
 		echo "== $$f"; $(BIN)/python $$f; done
 
 clean: ## Remove the environment and every cache

@@ -1,0 +1,58 @@
+"""Make the pictures of the README anew, in a real browser: ``make screenshots``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "browser"))
+
+from browser import Browser  # noqa: E402 - the harness of the browser tests, which is not installed
+
+OUT = ROOT / "docs" / "images"
+OVERVIEW = (
+    "gc_colours",
+    "size_magnitude",
+    "histogram",
+    "density_size",
+    "formation",
+    "cumulative_schechter",
+    "corner",
+)
+CELL = """from sc_lab_widgets import Workbench
+
+wb = Workbench()
+wb"""
+
+
+def shoot(browser: Browser, name: str) -> None:
+    """Photograph the output of the notebook's only cell."""
+    browser.pause(1.5)
+    path = OUT / f"{name}.png"
+    browser.page.locator(".jp-OutputArea-output").first.screenshot(path=str(path))
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+def main() -> None:
+    """Run the tour's first cell and photograph each view."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with Browser(size=(1560, 1250)) as browser:
+        browser.run([CELL], figures=len(OVERVIEW))
+        browser.kernel_exec("row = int(wb.population.candidate.nonzero()[0][40]); wb.host.select([row])")
+        shoot(browser, "overview")
+        for view, name in (
+            ("histograms", "histograms"),
+            ("density–size", "density_size"),
+            ("mass function", "mass_function"),
+        ):
+            browser.kernel_exec(f"wb.controls.view.value = {view!r}")
+            shoot(browser, name)
+        browser.kernel_exec("wb.controls.view.value = 'overview'")
+        browser.theme(dark=True)
+        browser.pause(2)
+        shoot(browser, "overview_dark")
+
+
+if __name__ == "__main__":
+    main()
