@@ -52,7 +52,9 @@ def clock(call, repeat):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=7, help="runs of ours, of which the median is printed")
-    parser.add_argument("--plain-steps", type=int, default=600, help="steps of the plain script; the time is scaled to 600")
+    parser.add_argument(
+        "--plain-steps", type=int, default=600, help="steps of the plain script; the time is scaled to 600"
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     masses = draw_masses(60, mass_function("schechter", M_MIN), beta=-1.7, log_mc=8.14, rng=rng)
@@ -76,8 +78,12 @@ def main():
     exact = fit_mass_function(masses, m_min=M_MIN)
     print(f"one slider step: normalisation, exact fit, quantiles, curve    {step * 1e3:9.2f} ms")
     print(f"500 populations x 60 objects, both models                      {ours * 1e3:9.1f} ms")
-    print(f"emcee 100 x 600, ONE population, our vectorised likelihood     {sampler * 1e3:9.1f} ms  = {sampler / ours:7.1f} x")
-    print(f"emcee 100 x 600, ONE population, plain script                  {public * 1e3:9.1f} ms  = {public / ours:7.1f} x")
+    print(
+        f"emcee 100 x 600, ONE population, our vectorised likelihood     {sampler * 1e3:9.1f} ms  = {sampler / ours:7.1f} x"
+    )
+    print(
+        f"emcee 100 x 600, ONE population, plain script                  {public * 1e3:9.1f} ms  = {public / ours:7.1f} x"
+    )
     print(f"the plain script for all 1000 fits would take {public * 1000 / ours:.0f} times as long as ours")
     for k, name in enumerate(("beta", "log_mc")):
         print(

@@ -57,7 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0, or 2 after one sentence on the standard error stream.
     """
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    passed_on: list[str] = []
+    if arguments[:1] == ["open"] and "--" in arguments:
+        cut = arguments.index("--")
+        arguments, passed_on = arguments[:cut], arguments[cut + 1 :]
+    options = _parser().parse_args(arguments)
+    options.passed_on = passed_on
     with warnings.catch_warnings():
         warnings.showwarning = _tell
         try:
@@ -96,8 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sc-lab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    opening = commands.add_parser("open", help="open the workbench in JupyterLab")
-    opening.add_argument("path", nargs="?", type=Path, help="catalogue or project; without it, the demonstration")
+    opening = commands.add_parser(
+        "open", help="open the workbench in JupyterLab", epilog="What follows -- is passed on to JupyterLab."
+    )
+    opening.add_argument("path", nargs="?", type=Path, help="catalogue, project or notebook; else the demonstration")
+    opening.add_argument(
+        "--run", dest="marked", action="store_true", help="a notebook: run the cells that it marks for opening"
+    )
     opening.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     opening.add_argument("--port", type=int, help="port of the notebook server")
     opening.set_defaults(run=_open)
@@ -121,19 +132,66 @@ def _open(options: argparse.Namespace) -> int:
     if find_spec("jupyterlab") is None or find_spec("ipywidgets") is None:
         msg = "the workbench needs the notebook extras: pip install 'sc-lab[widgets]'"
         raise OptionalDependencyError(msg)
-    notebook = write_notebook(None if options.path is None else _existing(options.path))
-    command = [sys.executable, "-m", "jupyterlab", str(notebook), f"--ServerApp.root_dir={notebook.parent}"]
+    path = None if options.path is None else _existing(options.path)
+    if path is not None and path.suffix == ".ipynb":
+        notebook, cells = path.resolve(), _marked_cells(path) if options.marked else []
+        # The folder of the user, so that JupyterLab can show more than the notebook's own.
+        root = next((folder for folder in [Path.cwd().resolve()] if notebook.is_relative_to(folder)), notebook.parent)
+    else:
+        notebook, cells = write_notebook(path), [_notebook_for(path)[1]]
+        root = notebook.parent
+    command = [sys.executable, "-m", "jupyterlab", str(notebook), f"--ServerApp.root_dir={root}"]
+    command += _run_on_open(notebook.relative_to(root).as_posix(), cells)
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:
         command.append(f"--port={options.port}")
     if hasattr(os, "getuid") and os.getuid() == 0:
         command.append("--allow-root")
-    environment = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}
+    return _become([*command, *options.passed_on], {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"})
+
+
+def _become(command: list[str], environment: dict[str, str]) -> int:
+    """Run the notebook server in place of this process, so that Ctrl-C and signals are its own."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execve(command[0], command, environment)  # noqa: S606 - a list, never a shell
+    with subprocess.Popen(command, env=environment) as server:  # noqa: S603 - a list, never a shell
+        while True:
+            try:
+                return server.wait()
+            except KeyboardInterrupt:  # the server got it too, and asks whether to stop
+                continue
+
+
+def _run_on_open(path: str, cells: list[str]) -> list[str]:
+    """Return the options with which JupyterLab runs these cells when it opens the notebook.
+
+    They alone load the extension that does it, and tell it path and text of the cells. So no other JupyterLab
+    runs anything by itself, and a notebook that came with a catalogue runs no more than we would have written.
+    """
+    from importlib.util import find_spec
+
+    widgets = find_spec("sc_lab_widgets")
+    if not cells or widgets is None or widgets.origin is None:
+        return []
+    extensions = Path(widgets.origin).parent / "launch" / "labextensions"
+    page = {"scLabLaunch": json.dumps({"path": path, "cells": cells})}
+    return [
+        f"--LabApp.extra_labextensions_path={extensions}",
+        f"--ServerApp.tornado_settings={ {'page_config_data': page}!r}",
+    ]
+
+
+def _marked_cells(notebook: Path) -> list[str]:
+    """Return the sources of the cells that a notebook marks as to be run when it is opened."""
     try:
-        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - a list, never a shell
-    except KeyboardInterrupt:  # the way to stop a notebook server
-        return 0
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        marked = [cell for cell in cells if cell["metadata"].get("sc_lab", {}).get("run_on_open") is True]
+        return ["".join(cell["source"]) for cell in marked]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        msg = f"'{notebook}' is not a notebook; give a .ipynb file that JupyterLab can open"
+        raise InputError(msg) from None
 
 
 def write_notebook(path: Path | None) -> Path:
@@ -149,19 +207,13 @@ def write_notebook(path: Path | None) -> Path:
     Path
         The notebook. It holds the file's name as a quoted string, whatever the name contains.
     """
-    if path is None:
-        notebook, source = Path.cwd() / "sc_lab_demonstration.ipynb", _DEMONSTRATION_CELL
-    else:
-        notebook = path.resolve().with_name(f"{path.name}.workbench.ipynb")
-        project = path.name if _is_project(path) else f"{path.stem}.sclab"
-        cell = _PROJECT_CELL if _is_project(path) else _CATALOG_CELL
-        source = cell.format(catalog=ascii(path.name), project=ascii(project))
+    notebook, source = _notebook_for(path)
     if not notebook.exists():
         code: dict[str, object] = {
             "cell_type": "code",
             "execution_count": None,
             "id": "workbench",
-            "metadata": {},
+            "metadata": {"sc_lab": {"run_on_open": True}},
             "outputs": [],
             "source": source,
         }
@@ -173,6 +225,16 @@ def write_notebook(path: Path | None) -> Path:
         }
         notebook.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return notebook
+
+
+def _notebook_for(path: Path | None) -> tuple[Path, str]:
+    """Return where the notebook that opens ``path`` belongs, and the source of its one cell."""
+    if path is None:
+        return Path.cwd() / "sc_lab_demonstration.ipynb", _DEMONSTRATION_CELL
+    project = path.name if _is_project(path) else f"{path.stem}.sclab"
+    cell = _PROJECT_CELL if _is_project(path) else _CATALOG_CELL
+    notebook = path.resolve().with_name(f"{path.name}.workbench.ipynb")
+    return notebook, cell.format(catalog=ascii(path.name), project=ascii(project))
 
 
 # ---- export, info ----------------------------------------------------------------------

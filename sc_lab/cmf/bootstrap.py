@@ -68,8 +68,14 @@ class Bootstrap:
 
 
 def bootstrap_mass_function(
-    mass_draws: Any, selected: npt.ArrayLike, *, model: str = "schechter", m_min: Any = 2e6, m_max: Any = None,
-    drop_most_massive: bool = False, beta_prior: tuple[float, float] = (-3.0, -1.0),
+    mass_draws: Any,
+    selected: npt.ArrayLike,
+    *,
+    model: str = "schechter",
+    m_min: Any = 2e6,
+    m_max: Any = None,
+    drop_most_massive: bool = False,
+    beta_prior: tuple[float, float] = (-3.0, -1.0),
     log_mc_prior: tuple[float, float] | None = None,
 ) -> Bootstrap:
     """Fit the mass function of many populations drawn from the errors (Claeyssens et al. 2026, section 4.4).

@@ -69,7 +69,9 @@ def posterior_predictive(
     values = value_in(mass, MASS, "mass")
     values = np.sort(values[(values >= fit.m_min) & (values < fit.m_max)])
     if len(values) != fit.n:
-        msg = f"{len(values)} masses lie inside the limits of the fit, which was made from {fit.n}; give the same masses"
+        msg = (
+            f"{len(values)} masses lie inside the limits of the fit, which was made from {fit.n}; give the same masses"
+        )
         raise InputError(msg)
     whole_number("n_draws", n_draws, 1, "so many posterior draws are compared")
     generator = np.random.default_rng(rng)

@@ -286,8 +286,7 @@ class MassFunctionFit:
                 near = abs(end - edge) < 0.01 * (self.prior[name][1] - self.prior[name][0])
                 if near and value > 0.1 * density.max():
                     out.append(
-                        f"the posterior of {name} runs into its prior at {edge:.4g}: "
-                        "its quantiles depend on that edge"
+                        f"the posterior of {name} runs into its prior at {edge:.4g}: its quantiles depend on that edge"
                     )
         return tuple(out)
 
@@ -379,7 +378,12 @@ class MassFunctionGrid:
     """
 
     def __init__(
-        self, model: str, m_min: Any, m_max: Any = None, *, beta_prior: tuple[float, float] = (-3.0, -1.0),
+        self,
+        model: str,
+        m_min: Any,
+        m_max: Any = None,
+        *,
+        beta_prior: tuple[float, float] = (-3.0, -1.0),
         log_mc_prior: tuple[float, float] | None = None,
     ) -> None:
         self.function = mass_function(model, m_min, m_max)
@@ -424,7 +428,9 @@ class MassFunctionGrid:
             raise TypeError
         return LogNormSurface(self.function, self.prior["beta"], self.prior["log_mc"])
 
-    def fit(self, mass: Any, *, rng: np.random.Generator | int | None = None, n_samples: int = 50_000) -> MassFunctionFit:
+    def fit(
+        self, mass: Any, *, rng: np.random.Generator | int | None = None, n_samples: int = 50_000
+    ) -> MassFunctionFit:
         """Fit masses.
 
         Parameters
@@ -451,7 +457,12 @@ class MassFunctionGrid:
         return self._fit(len(x), float(np.log(x).sum()), float((x - 1.0).sum()), n_outside, rng, n_samples)
 
     def fit_statistics(
-        self, n: int, sum_log: float, sum_mass: float, *, rng: np.random.Generator | int | None = None,
+        self,
+        n: int,
+        sum_log: float,
+        sum_mass: float,
+        *,
+        rng: np.random.Generator | int | None = None,
         n_samples: int = 50_000,
     ) -> MassFunctionFit:
         """Fit a sample known by its sufficient statistics.
@@ -545,7 +556,12 @@ class MassFunctionGrid:
         return out
 
     def _fit(
-        self, n: int, sum_log_x: float, sum_excess: float, n_outside: int, rng: np.random.Generator | int | None,
+        self,
+        n: int,
+        sum_log_x: float,
+        sum_excess: float,
+        n_outside: int,
+        rng: np.random.Generator | int | None,
         n_samples: int,
     ) -> MassFunctionFit:
         whole_number("n_samples", n_samples, 2, "the summaries by samples need them")
@@ -621,10 +637,20 @@ class MassFunctionGrid:
 
 
 def fit_mass_function(
-    mass: Any, *, model: str = "schechter", m_min: Any = 2e6, m_max: Any = None, method: str = "grid",
-    beta_prior: tuple[float, float] = (-3.0, -1.0), log_mc_prior: tuple[float, float] | None = None,
-    rng: np.random.Generator | int | None = None, n_samples: int = 50_000, n_walkers: int = 100, n_steps: int = 600,
-    n_discard: int = 100, progress: Callable[[int, int], None] | None = None,
+    mass: Any,
+    *,
+    model: str = "schechter",
+    m_min: Any = 2e6,
+    m_max: Any = None,
+    method: str = "grid",
+    beta_prior: tuple[float, float] = (-3.0, -1.0),
+    log_mc_prior: tuple[float, float] | None = None,
+    rng: np.random.Generator | int | None = None,
+    n_samples: int = 50_000,
+    n_walkers: int = 100,
+    n_steps: int = 600,
+    n_discard: int = 100,
+    progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> MassFunctionFit:
     """Fit a cluster mass function without binning (Claeyssens et al. 2026, section 4.4).
@@ -684,14 +710,27 @@ def fit_mass_function(
         msg = f"method is {method!r}; the methods are 'grid' (exact) and 'emcee' (the paper's sampler)"
         raise InputError(msg)
     return _fit_emcee(
-        grid, mass, np.random.default_rng(rng), n_walkers=n_walkers, n_steps=n_steps, n_discard=n_discard,
-        progress=progress, cancel=cancel,
+        grid,
+        mass,
+        np.random.default_rng(rng),
+        n_walkers=n_walkers,
+        n_steps=n_steps,
+        n_discard=n_discard,
+        progress=progress,
+        cancel=cancel,
     )
 
 
 def _fit_emcee(
-    grid: MassFunctionGrid, mass: Any, rng: np.random.Generator, *, n_walkers: int, n_steps: int, n_discard: int,
-    progress: Callable[[int, int], None] | None, cancel: Callable[[], bool] | None,
+    grid: MassFunctionGrid,
+    mass: Any,
+    rng: np.random.Generator,
+    *,
+    n_walkers: int,
+    n_steps: int,
+    n_discard: int,
+    progress: Callable[[int, int], None] | None,
+    cancel: Callable[[], bool] | None,
 ) -> MassFunctionFit:
     """Run emcee on the unbinned likelihood, its normalisation integrated afresh at every point."""
     function = grid.function
@@ -716,8 +755,14 @@ def _fit_emcee(
     trial = low + (high - low) * rng.random((40 * n_walkers, len(low)))
     start = trial[np.argsort(log_posterior(trial))[-n_walkers:]]
     chain = run_emcee(
-        log_posterior, start, names=function.parameters, n_steps=n_steps, n_discard=n_discard, rng=rng,
-        progress=progress, cancel=cancel,
+        log_posterior,
+        start,
+        names=function.parameters,
+        n_steps=n_steps,
+        n_discard=n_discard,
+        rng=rng,
+        progress=progress,
+        cancel=cancel,
     )
     return MassFunctionFit(
         model=function.name,

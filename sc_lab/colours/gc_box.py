@@ -122,9 +122,7 @@ def gc_membership(
             exact = known & (s150 == 0) & (s200 == 0) & (s356 == 0)
         spread = known & ~exact
         probability[exact] = inside[exact]
-        probability[spread] = _probability(
-            x[spread], y[spread], s150[spread], s200[spread], s356[spread], polygon
-        )
+        probability[spread] = _probability(x[spread], y[spread], s150[spread], s200[spread], s356[spread], polygon)
     return GCMembership(x=x, y=y, inside=np.asarray(inside), probability=probability, distance=distance)
 
 

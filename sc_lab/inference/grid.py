@@ -309,9 +309,7 @@ class GridPosterior:
         """Equal cells of the box, by their centres, and the cumulative probability over them."""
         m = self.marginals
         n = 2048 if m.low.shape[1] == 1 else 192
-        axes = tuple(
-            np.linspace(m.low[0, d], m.high[0, d], 2 * n + 1)[1::2] for d in range(m.low.shape[1])
-        )
+        axes = tuple(np.linspace(m.low[0, d], m.high[0, d], 2 * n + 1)[1::2] for d in range(m.low.shape[1]))
         values = self.log_density(tuple(axis[None, :] for axis in axes), np.zeros(1, dtype=np.intp))[0]
         total = np.cumsum(np.exp(values - values.max()).ravel())
         return axes, total / total[-1]

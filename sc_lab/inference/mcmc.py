@@ -121,9 +121,15 @@ class Chain:
 
 
 def run_emcee(
-    log_density: Callable[[FloatArray], FloatArray], start: FloatArray, *, names: Sequence[str], n_steps: int = 600,
-    n_discard: int = 100, rng: np.random.Generator | int | None = None,
-    progress: Callable[[int, int], None] | None = None, cancel: Callable[[], bool] | None = None,
+    log_density: Callable[[FloatArray], FloatArray],
+    start: FloatArray,
+    *,
+    names: Sequence[str],
+    n_steps: int = 600,
+    n_discard: int = 100,
+    rng: np.random.Generator | int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Chain:
     """Run the affine-invariant sampler of emcee (Foreman-Mackey et al. 2013).
 

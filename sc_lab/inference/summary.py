@@ -56,7 +56,9 @@ def weighted_quantile(values: npt.ArrayLike, q: npt.ArrayLike, *, weights: npt.A
         return np.asarray(np.quantile(x, p), dtype=np.float64)
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != x.shape or not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
-        msg = f"weights has the shape {w.shape} for {len(x)} values, or is negative or all zero; give one weight a value"
+        msg = (
+            f"weights has the shape {w.shape} for {len(x)} values, or is negative or all zero; give one weight a value"
+        )
         raise InputError(msg)
     used = w > 0
     order = np.argsort(x[used], kind="stable")

@@ -10,7 +10,13 @@ __all__ = ["BANDS", "absolute_v", "band_colours"]
 
 #: Pivot wavelengths of the NIRCam wide bands [micron], rounded to what a schematic needs.
 BANDS: dict[str, float] = {
-    "f090w": 0.90, "f115w": 1.15, "f150w": 1.50, "f200w": 1.99, "f277w": 2.78, "f356w": 3.57, "f444w": 4.40,
+    "f090w": 0.90,
+    "f115w": 1.15,
+    "f150w": 1.50,
+    "f200w": 1.99,
+    "f277w": 2.78,
+    "f356w": 3.57,
+    "f444w": 4.40,
 }
 
 _V = 0.55

@@ -162,11 +162,19 @@ class _Sources:
             centre = rng.normal(0.0, 28.0, (2, galaxies, 2))
             image = again.astype(np.int64)
             offset = centre[:, galaxy, image] + rng.normal(0.0, 0.5, (2, count))
-            parts.append({
-                "field": np.full(count, index), "number": np.arange(1, count + 1), "galaxy": galaxy + 1,
-                "image": image + 1, "source": source, "z": z, "dx": offset[0], "dy": offset[1],
-                "is_gc": (rng.random(count) < field.gc_fraction) & ~again & ~np.roll(again, -1),
-            })
+            parts.append(
+                {
+                    "field": np.full(count, index),
+                    "number": np.arange(1, count + 1),
+                    "galaxy": galaxy + 1,
+                    "image": image + 1,
+                    "source": source,
+                    "z": z,
+                    "dx": offset[0],
+                    "dy": offset[1],
+                    "is_gc": (rng.random(count) < field.gc_fraction) & ~again & ~np.roll(again, -1),
+                }
+            )
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         dx, dy = joined.pop("dx"), joined.pop("dy")
         starts = np.cumsum([0, *(len(part["source"]) for part in parts)])
@@ -246,10 +254,12 @@ def _observe(
         "id": np.array([f"{name}-{number:04d}" for name, number in zip(names, sources.number, strict=True)]),
         "field": names,
         "system": np.array([f"{name}-S{galaxy:03d}" for name, galaxy in zip(names, sources.galaxy, strict=True)]),
-        "image": np.array([
-            f"{name}-S{galaxy:03d}.{image}"
-            for name, galaxy, image in zip(names, sources.galaxy, sources.image, strict=True)
-        ]),
+        "image": np.array(
+            [
+                f"{name}-S{galaxy:03d}.{image}"
+                for name, galaxy, image in zip(names, sources.galaxy, sources.image, strict=True)
+            ]
+        ),
         "ra": sources.ra * u.deg,
         "dec": sources.dec * u.deg,
         "z": sources.z,
@@ -307,8 +317,15 @@ def _observe(
 
 
 def _add_draws(
-    out: dict[str, Any], mass: FloatArray, age: FloatArray, r_eff: FloatArray, widths: FloatArray, width_r: FloatArray,
-    root: FloatArray, rng: np.random.Generator, draws: int,
+    out: dict[str, Any],
+    mass: FloatArray,
+    age: FloatArray,
+    r_eff: FloatArray,
+    widths: FloatArray,
+    width_r: FloatArray,
+    root: FloatArray,
+    rng: np.random.Generator,
+    draws: int,
 ) -> None:
     """Add joint posterior draws of mass, age and radius around their values."""
     shape = (len(mass), draws)
@@ -329,8 +346,13 @@ def _add_draws(
 
 
 def _with_errors(
-    out: dict[str, Any], name: str, value: FloatArray, width: FloatArray, missing: npt.NDArray[np.bool_] | None = None,
-    unit: u.UnitBase | None = None, without_error: npt.NDArray[np.bool_] | None = None,
+    out: dict[str, Any],
+    name: str,
+    value: FloatArray,
+    width: FloatArray,
+    missing: npt.NDArray[np.bool_] | None = None,
+    unit: u.UnitBase | None = None,
+    without_error: npt.NDArray[np.bool_] | None = None,
 ) -> None:
     """Add a column with the 16 and 84 % errors of a log-normal of some width."""
     hidden = np.zeros(len(value), dtype=bool) if missing is None else missing

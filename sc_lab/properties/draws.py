@@ -195,8 +195,12 @@ def _normal(generator: np.random.Generator, shape: tuple[int, int], kind: np.dty
 
 
 def _draw_one(
-    out: npt.NDArray[Any], split: _Split, posterior: _Posterior | None,
-    index: npt.NDArray[np.int32] | None, rows: slice, generator: np.random.Generator,
+    out: npt.NDArray[Any],
+    split: _Split,
+    posterior: _Posterior | None,
+    index: npt.NDArray[np.int32] | None,
+    rows: slice,
+    generator: np.random.Generator,
 ) -> None:
     """Draw one quantity of a block of clumps at fixed magnification."""
     has = None if posterior is None else posterior[1][rows]

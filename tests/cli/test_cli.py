@@ -194,21 +194,70 @@ def test_a_notebook_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert notebook.read_text() == "mine"
 
 
-def test_open_starts_jupyterlab_on_the_notebook_without_a_shell(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[list[str]] = []
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the commands that would have taken the place of this process."""
+    commands: list[list[str]] = []
 
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
-        assert not options.get("shell")
-        calls.append(command)
-        return subprocess.CompletedProcess(command, 0)
+    def become(command: list[str], environment: dict[str, str]) -> int:
+        assert environment["JUPYTER_PREFER_ENV_PATH"] == "1"
+        commands.append(command)
+        return 0
 
-    monkeypatch.setattr("sc_lab.cli.subprocess.run", run)
+    monkeypatch.setattr("sc_lab.cli._become", become)
+    return commands
+
+
+def told(command: list[str]) -> dict[str, object] | None:
+    """Return what the page of JupyterLab is told to run."""
+    start = "--ServerApp.tornado_settings="
+    settings = [ast.literal_eval(word.removeprefix(start)) for word in command if word.startswith(start)]
+    return json.loads(settings[0]["page_config_data"]["scLabLaunch"]) if settings else None
+
+
+def test_open_starts_jupyterlab_on_the_notebook(project: Path, started: list[list[str]]) -> None:
     assert main(["open", str(project), "--no-browser", "--port", "8899"]) == 0
     notebook = project.with_name("clumps.sclab.workbench.ipynb")
-    assert calls[0][:4] == [sys.executable, "-m", "jupyterlab", str(notebook)]
-    assert {"--no-browser", "--port=8899"} <= set(calls[0])
-    source = json.loads(notebook.read_text())["cells"][0]["source"]
-    assert "Session.open('clumps.sclab')" in source
+    assert started[0][:4] == [sys.executable, "-m", "jupyterlab", str(notebook)]
+    assert {"--no-browser", "--port=8899"} <= set(started[0])
+    cell = json.loads(notebook.read_text())["cells"][0]
+    assert "Session.open('clumps.sclab')" in cell["source"]
+    assert cell["metadata"] == {"sc_lab": {"run_on_open": True}}
+    assert told(started[0]) == {"path": notebook.name, "cells": [cell["source"]]}
+
+
+def test_a_notebook_that_came_with_the_project_is_not_told_to_run(project: Path, started: list[list[str]]) -> None:
+    """Only what we would have written may run by itself; the page compares the text."""
+    notebook = project.with_name("clumps.sclab.workbench.ipynb")
+    foreign = write_notebook(project).read_text().replace('wb"', 'evil()"')
+    notebook.write_text(foreign)
+    assert "evil()" in foreign
+    assert main(["open", str(project)]) == 0
+    assert "evil" not in str(started[0])
+
+
+def test_open_runs_the_marked_cells_of_a_notebook_only_when_asked(
+    tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = tmp_path / "below" / "tour.ipynb"
+    notebook.parent.mkdir()
+    marked = {"cell_type": "code", "metadata": {"sc_lab": {"run_on_open": True}}, "source": ["1\n", "2"]}
+    notebook.write_text(json.dumps({"cells": [marked, {**marked, "metadata": {}, "source": "3"}]}))
+    monkeypatch.chdir(tmp_path)
+    assert main(["open", "below/tour.ipynb"]) == 0
+    assert told(started[-1]) is None
+    assert "extra_labextensions_path" not in str(started[-1])
+    assert main(["open", "below/tour.ipynb", "--run", "--", "--ServerApp.answer_yes=True", "--no-browser"]) == 0
+    assert told(started[-1]) == {"path": "below/tour.ipynb", "cells": ["1\n2"]}
+    assert started[-1][-2:] == ["--ServerApp.answer_yes=True", "--no-browser"]
+    assert f"--ServerApp.root_dir={tmp_path}" in started[-1]
+
+
+def test_open_refuses_what_is_no_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook = tmp_path / "tour.ipynb"
+    notebook.write_text("[]")
+    assert main(["open", str(notebook), "--run"]) == 2
+    assert "is not a notebook" in capsys.readouterr().err
 
 
 def test_open_without_the_extras_says_how_to_get_them(

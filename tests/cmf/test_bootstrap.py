@@ -37,8 +37,11 @@ def test_medians_equal_full_fits(model, n, m_max):
 def test_populations_of_very_different_size_do_not_disturb_each_other(model):
     """Each population has its own box: one with 20 000 objects beside one with 3."""
     grid = MassFunctionGrid(model, M_MIN)
-    samples = [draw_masses(n, grid.function, **truth, rng=n) for n in (3, 60, 20_000)
-               for truth in ({"beta": -1.7} | ({"log_mc": 8.0} if model == "schechter" else {}),)]
+    samples = [
+        draw_masses(n, grid.function, **truth, rng=n)
+        for n in (3, 60, 20_000)
+        for truth in ({"beta": -1.7} | ({"log_mc": 8.0} if model == "schechter" else {}),)
+    ]
     sums = np.array([(len(s), np.log(s).sum(), s.sum()) for s in samples]).T
     together = grid.medians(*sums)
     for k in range(3):

@@ -37,9 +37,9 @@ def test_emcee_and_grid_agree_to_two_hundredths_for_the_slope(sixty):
 def test_emcee_and_grid_agree_to_two_hundredths_for_the_truncation(sixty):
     """The median of seven runs: one run alone scatters by 0.01 in log_mc, which the test prints and bounds."""
     exact = fit_mass_function(sixty, m_min=M_MIN).quantile("log_mc", Q)
-    runs = np.array([
-        fit_mass_function(sixty, m_min=M_MIN, method="emcee", rng=seed).quantile("log_mc", Q) for seed in range(7)
-    ])
+    runs = np.array(
+        [fit_mass_function(sixty, m_min=M_MIN, method="emcee", rng=seed).quantile("log_mc", Q) for seed in range(7)]
+    )
     print("error of one run:", runs.std(axis=0, ddof=1), "of the median:", np.median(runs, axis=0) - exact)
     # The figure asked for.
     np.testing.assert_allclose(np.median(runs, axis=0), exact, atol=0.02, rtol=0)
@@ -53,7 +53,9 @@ def test_longer_chain_needs_no_warning(sixty):
 
 
 def test_same_seed_same_chain(model, masses):
-    runs = [fit_mass_function(masses, model=model, m_min=M_MIN, method="emcee", n_steps=130, rng=seed) for seed in (4, 4, 5)]
+    runs = [
+        fit_mass_function(masses, model=model, m_min=M_MIN, method="emcee", n_steps=130, rng=seed) for seed in (4, 4, 5)
+    ]
     np.testing.assert_array_equal(runs[0].samples["beta"], runs[1].samples["beta"])
     assert not np.array_equal(runs[0].samples["beta"], runs[2].samples["beta"])
 
@@ -89,9 +91,15 @@ def test_progress_is_told_and_cancel_is_obeyed(sixty):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"n_walkers": 3}, "n_walkers is 3; give a whole number of at least 4"), ({"n_walkers": 10.5}, "n_walkers"),
-     ({"n_walkers": True}, "n_walkers"), ({"n_steps": 0}, "n_steps"), ({"n_steps": "many"}, "n_steps"),
-     ({"n_discard": -1}, "n_discard"), ({"n_steps": 100, "n_discard": 100}, "leaves none")],
+    [
+        ({"n_walkers": 3}, "n_walkers is 3; give a whole number of at least 4"),
+        ({"n_walkers": 10.5}, "n_walkers"),
+        ({"n_walkers": True}, "n_walkers"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"n_steps": "many"}, "n_steps"),
+        ({"n_discard": -1}, "n_discard"),
+        ({"n_steps": 100, "n_discard": 100}, "leaves none"),
+    ],
 )
 def test_impossible_options_are_refused_in_words(sixty, options, words):
     with pytest.raises(InputError, match=words):

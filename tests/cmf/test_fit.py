@@ -70,9 +70,9 @@ def test_paper_width_for_sixty_objects():
     grid = MassFunctionGrid("power_law", M_MIN)
     logs = np.random.default_rng(4).gamma(60, 1 / 0.89, 500)
     # The power law does not see the sum of M; equal masses are the least it can be.
-    low, high = grid.quantiles(np.full(500, 60), logs + 60 * math.log(M_MIN), 60 * M_MIN * np.exp(logs / 60), [0.16, 0.84])[
-        "beta"
-    ].T
+    low, high = grid.quantiles(
+        np.full(500, 60), logs + 60 * math.log(M_MIN), 60 * M_MIN * np.exp(logs / 60), [0.16, 0.84]
+    )["beta"].T
     # 0.89 / sqrt(60) = 0.115; the paper rounds to two digits and quotes 0.12 to 0.13.
     assert np.mean((high - low) / 2) == pytest.approx(0.12, abs=0.01)
 
@@ -114,7 +114,9 @@ def test_samples_follow_the_posterior_and_repeat_with_the_seed(model, masses):
         np.testing.assert_array_equal(fit.samples[name], again.samples[name])
         low, mid, high = fit.quantile(name, [0.16, 0.5, 0.84])
         # 50 000 independent draws place a quantile to 0.007 of the width; three times that.
-        np.testing.assert_allclose(np.quantile(fit.samples[name], [0.16, 0.5, 0.84]), [low, mid, high], atol=0.02 * (high - low))
+        np.testing.assert_allclose(
+            np.quantile(fit.samples[name], [0.16, 0.5, 0.84]), [low, mid, high], atol=0.02 * (high - low)
+        )
     assert not np.array_equal(
         fit.samples["beta"], fit_mass_function(masses, model=model, m_min=M_MIN, rng=6).samples["beta"]
     )
@@ -218,7 +220,9 @@ def test_large_samples_approach_the_gaussian_at_the_best_point():
         t = float(function.ratio(p[1]))
         return -(p[0] * np.log(x).sum() - t * x.sum() - len(x) * float(function.log_norm(p[0], p[1])))
 
-    best = optimize.minimize(minus_log_like, [-1.7, 7.5], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}).x
+    best = optimize.minimize(
+        minus_log_like, [-1.7, 7.5], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9}
+    ).x
     step = np.array([2e-3, 4e-3])
     hessian = np.empty((2, 2))
     for i in range(2):

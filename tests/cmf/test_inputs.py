@@ -80,13 +80,19 @@ def test_slopes_above_minus_one_are_allowed_where_the_integral_exists():
     assert np.isfinite(fit_mass_function(GOOD, beta_prior=(-3, 1)).quantile("beta", 0.5))
 
 
-anything = st.one_of(st.floats(), st.floats(1e5, 1e10), st.integers(-5, 10**9), st.booleans(), st.none(), st.text(max_size=3))
+anything = st.one_of(
+    st.floats(), st.floats(1e5, 1e10), st.integers(-5, 10**9), st.booleans(), st.none(), st.text(max_size=3)
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    mass=st.lists(anything, max_size=6), m_min=anything, m_max=anything, model=st.sampled_from(["power_law", "schechter", "x"]),
-    beta=st.tuples(anything, anything), log_mc=st.one_of(st.none(), st.tuples(anything, anything)),
+    mass=st.lists(anything, max_size=6),
+    m_min=anything,
+    m_max=anything,
+    model=st.sampled_from(["power_law", "schechter", "x"]),
+    beta=st.tuples(anything, anything),
+    log_mc=st.one_of(st.none(), st.tuples(anything, anything)),
 )
 def test_any_input_gives_ordered_quantiles_or_a_sentence(mass, m_min, m_max, model, beta, log_mc):
     try:
@@ -100,8 +106,10 @@ def test_any_input_gives_ordered_quantiles_or_a_sentence(mass, m_min, m_max, mod
 
 @settings(max_examples=80, deadline=None)
 @given(
-    log_x=st.lists(st.floats(0, 8), min_size=2, max_size=40, unique=True), log_m_min=st.floats(2, 8.9),
-    span=st.one_of(st.none(), st.floats(8.1, 20)), model=st.sampled_from(["power_law", "schechter"]),
+    log_x=st.lists(st.floats(0, 8), min_size=2, max_size=40, unique=True),
+    log_m_min=st.floats(2, 8.9),
+    span=st.one_of(st.none(), st.floats(8.1, 20)),
+    model=st.sampled_from(["power_law", "schechter"]),
 )
 def test_any_sample_is_fitted_inside_its_prior(log_x, log_m_min, span, model):
     m_min = 10.0**log_m_min

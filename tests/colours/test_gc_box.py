@@ -132,15 +132,18 @@ def test_magnitudes_may_carry_either_unit_and_no_other():
         gc_membership(26.0, 26.0 * u.Jy, 26.0)
 
 
-@pytest.mark.parametrize(("vertices", "words"), [
-    (((0, 0), (1, 1), (1, 0), (0, 1)), "crosses or touches itself: its edges 0 and 2"),
-    (((0, 0), (1, 0), (2, 0)), "crosses or touches|no area"),
-    (((0, 0), (1, 0), (0.5, 0), (0.5, 1)), "crosses or touches"),
-    (((0, 0), (1, 0)), "at least three"),
-    (((0, 0), (1, np.nan), (0, 1)), "not finite"),
-    (((0, 0), (0, 0), (1, 0), (0, 1)), "twice in a row"),
-    ("box", "at least three"),
-])
+@pytest.mark.parametrize(
+    ("vertices", "words"),
+    [
+        (((0, 0), (1, 1), (1, 0), (0, 1)), "crosses or touches itself: its edges 0 and 2"),
+        (((0, 0), (1, 0), (2, 0)), "crosses or touches|no area"),
+        (((0, 0), (1, 0), (0.5, 0), (0.5, 1)), "crosses or touches"),
+        (((0, 0), (1, 0)), "at least three"),
+        (((0, 0), (1, np.nan), (0, 1)), "not finite"),
+        (((0, 0), (0, 0), (1, 0), (0, 1)), "twice in a row"),
+        ("box", "at least three"),
+    ],
+)
 def test_what_is_no_simple_polygon_is_refused_in_words(vertices, words):
     with pytest.raises(InputError, match=words):
         gc_membership(26.0, 26.0, 26.5, vertices=vertices)

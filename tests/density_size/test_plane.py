@@ -107,14 +107,17 @@ def test_wrong_units_are_refused_by_name():
         dynamical_age(1, 1, 1 * u.pc)
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: surface_density(1.0, [1.0, 0.0]), r"r_eff has 1 impossible.*\(1,\)"),
-    (lambda: surface_density(-1.0, 1.0), "mass has 1 impossible"),
-    (lambda: surface_density(1.0, 1.0, within="all"), "half"),
-    (lambda: dynamical_age(1.0, 1.0, -1.0), "age has 1 impossible"),
-    (lambda: limit_arrow(1.0, 1.0, factor=0.5), "greater than 1"),
-    (lambda: limit_arrow(1.0, -1.0), "sigma has 1 impossible"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: surface_density(1.0, [1.0, 0.0]), r"r_eff has 1 impossible.*\(1,\)"),
+        (lambda: surface_density(-1.0, 1.0), "mass has 1 impossible"),
+        (lambda: surface_density(1.0, 1.0, within="all"), "half"),
+        (lambda: dynamical_age(1.0, 1.0, -1.0), "age has 1 impossible"),
+        (lambda: limit_arrow(1.0, 1.0, factor=0.5), "greater than 1"),
+        (lambda: limit_arrow(1.0, -1.0), "sigma has 1 impossible"),
+    ],
+)
 def test_impossible_values_are_refused_in_words(call, words):
     with pytest.raises(InputError, match=words):
         call()

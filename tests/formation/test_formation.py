@@ -31,7 +31,8 @@ def test_formation_redshift_is_that_of_z_at_value(name):
     z_obs = rng.uniform(0.0, 9.6, 25)
     age = rng.uniform(0.01, 0.93, 25) * cosmology.age(z_obs).to_value(u.Myr)
     truth = [
-        float(z_at_value(cosmology.age, cosmology.age(z) - a * u.Myr, zmax=2000)) for z, a in zip(z_obs, age, strict=True)
+        float(z_at_value(cosmology.age, cosmology.age(z) - a * u.Myr, zmax=2000))
+        for z, a in zip(z_obs, age, strict=True)
     ]
     # The promise is 1e-4 in z; astropy's minimiser itself stops at 1e-8 of the interval.
     np.testing.assert_allclose(formation_redshift(z_obs, age, cosmology=cosmology), truth, atol=1e-4, rtol=0)
@@ -69,11 +70,14 @@ def test_units_are_converted_and_wrong_ones_refused():
         formation_redshift(1.0, 1 * u.pc)
 
 
-@pytest.mark.parametrize(("z", "age", "words"), [
-    (-0.1, 5.0, r"z_obs has 1 negative.*-0\.1"),
-    ([1.0, 2.0], [3.0, -4.0], r"age has 1 negative.*\(1,\).*-4 Myr"),
-    ([1.0, 2.0], [1.0, 2.0, 3.0], "broadcast"),
-])
+@pytest.mark.parametrize(
+    ("z", "age", "words"),
+    [
+        (-0.1, 5.0, r"z_obs has 1 negative.*-0\.1"),
+        ([1.0, 2.0], [3.0, -4.0], r"age has 1 negative.*\(1,\).*-4 Myr"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], "broadcast"),
+    ],
+)
 def test_impossible_inputs_are_refused_in_words(z, age, words):
     with pytest.raises(InputError, match=words):
         formation_redshift(z, age)

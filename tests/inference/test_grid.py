@@ -45,7 +45,9 @@ def test_populations_of_very_different_width_are_boxed_each_for_itself():
     density = normal(mean, sigma)
     low, high = find_boxes(density, [-1.0], [1.0], n_populations=4)
     result = integrate(density, low, high, nodes=36)
-    exact = np.array([stats.truncnorm((-1 - m) / s, (1 - m) / s, m, s).ppf(0.5) for m, s in zip(mean, sigma, strict=True)])
+    exact = np.array(
+        [stats.truncnorm((-1 - m) / s, (1 - m) / s, m, s).ppf(0.5) for m, s in zip(mean, sigma, strict=True)]
+    )
     # 36 nodes over a box of 12 to 17 sigma: 1e-3 of sigma.
     assert (np.abs(result.quantile(0, 0.5) - exact) < 1e-3 * np.minimum(sigma, 1.0)).all()
 

@@ -66,7 +66,11 @@ def test_cancel_ends_the_run_with_a_sentence():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"n_steps": 0}, "n_steps is 0"), ({"n_steps": 10, "n_discard": 10}, "leaves none"), ({"n_discard": 1.5}, "n_discard")],
+    [
+        ({"n_steps": 0}, "n_steps is 0"),
+        ({"n_steps": 10, "n_discard": 10}, "leaves none"),
+        ({"n_discard": 1.5}, "n_discard"),
+    ],
 )
 def test_impossible_runs_are_refused(options, words):
     with pytest.raises(InputError, match=words):

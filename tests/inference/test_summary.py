@@ -24,7 +24,9 @@ def test_a_whole_weight_is_a_repetition():
     x, weights = np.array([1.0, 5.0, 2.0, 9.0]), np.array([300, 100, 0, 200])
     repeated = np.repeat(x, weights)
     for q in (0.1, 0.4, 0.9):
-        assert weighted_quantile(np.repeat(x, weights), q, weights=np.ones(600)) == pytest.approx(np.quantile(repeated, q))
+        assert weighted_quantile(np.repeat(x, weights), q, weights=np.ones(600)) == pytest.approx(
+            np.quantile(repeated, q)
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -37,8 +39,14 @@ def test_quantiles_are_ordered_and_inside(pairs):
 
 @pytest.mark.parametrize(
     ("values", "q", "weights", "words"),
-    [([], 0.5, None, "one list of finite"), ([1, np.nan], 0.5, None, "1 entries"), ([1, 2], 2, None, "between 0 and 1"),
-     ([1, 2], 0.5, [1], "one weight a value"), ([1, 2], 0.5, [0, 0], "all zero"), ([1, 2], 0.5, [1, -1], "negative")],
+    [
+        ([], 0.5, None, "one list of finite"),
+        ([1, np.nan], 0.5, None, "1 entries"),
+        ([1, 2], 2, None, "between 0 and 1"),
+        ([1, 2], 0.5, [1], "one weight a value"),
+        ([1, 2], 0.5, [0, 0], "all zero"),
+        ([1, 2], 0.5, [1, -1], "negative"),
+    ],
 )
 def test_wrong_input_is_refused_in_words(values, q, weights, words):
     with pytest.raises(InputError, match=words):

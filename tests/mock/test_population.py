@@ -1,7 +1,6 @@
 """The mock population: the paper's shape, honest errors, and a truth that analyses recover."""
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -18,7 +17,11 @@ from sc_lab.properties import joint_draws, lens_models, reference_values, select
 
 #: Claeyssens et al. 2026, table 1: clumps and candidates.
 TABLE_1 = {
-    "AS1063": (451, 145), "A2744": (1920, 25), "SMACS0723": (148, 32), "WHL0137": (6, 5), "SPT0615": (5, 5),
+    "AS1063": (451, 145),
+    "A2744": (1920, 25),
+    "SMACS0723": (148, 32),
+    "WHL0137": (6, 5),
+    "SPT0615": (5, 5),
     "MACSJ1423": (10, 10),
 }
 #: Standard deviations from the median to the 84 % quantile.
@@ -271,14 +274,10 @@ def test_magnitudes_are_honest_and_stop_at_the_lyman_edge(large):
     assert np.isnan(values(catalog, "mag_f090w")[far]).all()
 
 
-def test_it_is_quick(population):
-    start = time.process_time()
-    make_population(rng=3)
-    # Promised: 5 s; measured: below 0.5 s.
-    assert time.process_time() - start < 5
-    start = time.process_time()
-    assert len(make_population(n=50_000, draws=0).catalog) == 50_000
-    assert time.process_time() - start < 15  # measured: below 3 s
+def test_a_large_population_without_draws_is_made():
+    catalog = make_population(n=50_000, draws=0).catalog
+    assert len(catalog) == 50_000
+    assert not any(name.endswith("_draws") for name in catalog.colnames)
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
@@ -286,9 +285,15 @@ def test_small_populations_work(n):
     assert len(make_population(n=n, rng=1, draws=5).catalog) == n
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"n": 0}, "n is 0"), ({"n": 2.5}, "n is 2.5"), ({"n": True}, "n is True"), ({"draws": -1}, "draws is -1"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n": 0}, "n is 0"),
+        ({"n": 2.5}, "n is 2.5"),
+        ({"n": True}, "n is True"),
+        ({"draws": -1}, "draws is -1"),
+    ],
+)
 def test_impossible_numbers_are_refused(arguments, words):
     with pytest.raises(InputError, match=words):
         make_population(**arguments)

@@ -61,8 +61,12 @@ def test_a_lower_error_beyond_the_value_mirrors_an_upper_one():
 
 
 def test_without_errors_nothing_scatters_and_the_count_says_so():
-    table = _table(2, mass=[1e6, 1e7] * u.Msun, mass_err_lo=Masked(np.array([1e5, 0]), mask=[False, True]) * u.Msun,
-                   mass_err_hi=Masked(np.array([1e5, 0]), mask=[False, True]) * u.Msun)
+    table = _table(
+        2,
+        mass=[1e6, 1e7] * u.Msun,
+        mass_err_lo=Masked(np.array([1e5, 0]), mask=[False, True]) * u.Msun,
+        mass_err_hi=Masked(np.array([1e5, 0]), mask=[False, True]) * u.Msun,
+    )
     draws = joint_draws(table, n_draws=50, rng=1)
     assert np.ptp(draws.mass[:, 1]) == 0
     assert np.ptp(draws.mass[:, 0]) > 0
@@ -87,7 +91,10 @@ def test_posterior_draws_keep_what_belongs_together():
     n, k = 5, 40
     mass = 1e6 * np.exp(rng.normal(size=(n, k)))
     table = _table(
-        n, mass=np.full(n, 1e6) * u.Msun, mass_draws=mass * u.Msun, age_onset=np.full(n, 10.0) * u.Myr,
+        n,
+        mass=np.full(n, 1e6) * u.Msun,
+        mass_draws=mass * u.Msun,
+        age_onset=np.full(n, 10.0) * u.Myr,
         age_onset_draws=(mass / 1e5) * u.Myr,
     )
     draws = joint_draws(table, n_draws=300, rng=1)
@@ -100,8 +107,13 @@ def test_posterior_draws_keep_what_belongs_together():
 def test_a_clump_without_draws_beside_one_with_draws_uses_its_errors():
     k = 10
     mass_draws = Masked(np.full((2, k), 3e6), mask=[[False] * k, [True] * k])
-    table = _table(2, mass=[1e6, 1e6] * u.Msun, mass_err_lo=[1e5, 1e5] * u.Msun, mass_err_hi=[1e5, 1e5] * u.Msun,
-                   mass_draws=mass_draws * u.Msun)
+    table = _table(
+        2,
+        mass=[1e6, 1e6] * u.Msun,
+        mass_err_lo=[1e5, 1e5] * u.Msun,
+        mass_err_hi=[1e5, 1e5] * u.Msun,
+        mass_draws=mass_draws * u.Msun,
+    )
     draws = joint_draws(table, n_draws=2000, rng=1)
     assert (draws.mass[:, 0] == 3e6).all()
     # Ten per cent errors on 2000 draws: the median is good to 0.3 %.
@@ -109,8 +121,9 @@ def test_a_clump_without_draws_beside_one_with_draws_uses_its_errors():
 
 
 def test_magnification_moves_mass_and_radius_together():
-    table = _table(mass=[1e6] * u.Msun, sfr=[2.0] * u.Msun / u.yr, r_eff=[10] * u.pc, mu=[5.0], mu_err_lo=[1.0],
-                   mu_err_hi=[2.0])
+    table = _table(
+        mass=[1e6] * u.Msun, sfr=[2.0] * u.Msun / u.yr, r_eff=[10] * u.pc, mu=[5.0], mu_err_lo=[1.0], mu_err_hi=[2.0]
+    )
     draws = joint_draws(table, n_draws=500, rng=1)
     np.testing.assert_allclose(draws.mass * draws.mu, 5e6, rtol=1e-12)  # float64 round trip
     np.testing.assert_allclose(draws.sfr * draws.mu, 10.0, rtol=1e-12)
@@ -120,8 +133,15 @@ def test_magnification_moves_mass_and_radius_together():
 
 
 def test_a_size_limit_follows_the_tangential_magnification_alone():
-    columns = {"r_eff": [10] * u.pc, "r_eff_err_lo": [5] * u.pc, "r_eff_err_hi": [5] * u.pc, "r_eff_is_limit": [True],
-               "mu": [8.0], "mu_err_lo": [1.0], "mu_err_hi": [2.0]}
+    columns = {
+        "r_eff": [10] * u.pc,
+        "r_eff_err_lo": [5] * u.pc,
+        "r_eff_err_hi": [5] * u.pc,
+        "r_eff_is_limit": [True],
+        "mu": [8.0],
+        "mu_err_lo": [1.0],
+        "mu_err_hi": [2.0],
+    }
     with_mu_t = _table(**columns, mu_t=[4.0], mu_t_err_lo=[0.5], mu_t_err_hi=[1.0])
     radius = joint_draws(with_mu_t, n_draws=N_DRAWS, rng=1)
     # mu_t is 40 / r_eff: its 84 % quantile is 5, that of mu 10, at the same draw.
@@ -132,8 +152,14 @@ def test_a_size_limit_follows_the_tangential_magnification_alone():
 
 
 def test_a_limit_without_a_number_stays_without_one():
-    table = _table(2, r_eff=Masked(np.array([1.0, 5.0]), mask=[True, False]) * u.pc, r_eff_is_limit=[True, True],
-                   mu=[3.0, 3.0], mu_err_lo=[1.0, 1.0], mu_err_hi=[1.0, 1.0])
+    table = _table(
+        2,
+        r_eff=Masked(np.array([1.0, 5.0]), mask=[True, False]) * u.pc,
+        r_eff_is_limit=[True, True],
+        mu=[3.0, 3.0],
+        mu_err_lo=[1.0, 1.0],
+        mu_err_hi=[1.0, 1.0],
+    )
     draws = joint_draws(table, n_draws=20, rng=1)
     assert np.isnan(draws.r_eff[:, 0]).all()
     assert np.isfinite(draws.r_eff[:, 1]).all()
@@ -149,8 +175,13 @@ def test_no_magnification_leaves_the_intrinsic_values_alone():
 
 def _two_models():
     return _table(
-        3, mass=[1e6, 1e6, 1e6] * u.Msun, r_eff=[10, 10, 10] * u.pc, r_eff_is_limit=[False, True, False],
-        age_onset=[5, 5, 5] * u.Myr, mu=[8.0, 8.0, 8.0], mu_t=[4.0, 4.0, 4.0],
+        3,
+        mass=[1e6, 1e6, 1e6] * u.Msun,
+        r_eff=[10, 10, 10] * u.pc,
+        r_eff_is_limit=[False, True, False],
+        age_onset=[5, 5, 5] * u.Myr,
+        mu=[8.0, 8.0, 8.0],
+        mu_t=[4.0, 4.0, 4.0],
         mu_m2=Masked(np.array([2.0, 2.0, 2.0]), mask=[False, False, True]),
         mu_t_m2=Masked(np.array([1.0, 1.0, 1.0]), mask=[False, False, True]),
     )

@@ -12,12 +12,10 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.table import QTable
 from astropy.time import Time
 
 from sc_lab.errors import InputError, ProjectError, ReadOnlyError, ScLabWarning
@@ -564,29 +562,3 @@ def test_200_kills_lose_nothing_that_was_acknowledged(quick_path):
     assert counts["killed_while_editing"] > 100, counts
     assert counts["journals"] + counts["in_flight"] > 0, counts
     print(counts)
-
-
-def test_a_demonstration_sized_project_is_made_and_opened_quickly(tmp_path):
-    rng = np.random.default_rng(1)
-    n = 2540
-    table = QTable({"id": [f"c{i}" for i in range(n)], "z": rng.random(n) + 6})
-    for name in ("mass", "age_onset", "r_eff", "sfr", "a_v"):
-        table[f"{name}_draws"] = rng.random((n, 200))
-    path = tmp_path / "x.sclab"
-    start = time.perf_counter()
-    session = Session(table, project=path)
-    made = time.perf_counter() - start
-    session.close()
-    start = time.perf_counter()
-    session = Session.open(path)
-    opened = time.perf_counter() - start
-    times = []
-    for i in range(50):
-        start = time.perf_counter()
-        session.do("set", size_threshold=21.0 + i)
-        times.append(time.perf_counter() - start)
-    session.close()
-    # A two-core machine takes 0.06 s, 0.05 s and 0.4 ms; 9 ms a step while others write to the disk.
-    assert made < 2.0
-    assert opened < 1.0
-    assert np.median(times) < 0.1
