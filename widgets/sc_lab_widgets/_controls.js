@@ -72,6 +72,8 @@ function render({model, el}) {
   const go = (v, final) => {
     value = v;
     refuse("");
+    // The page's copy of the model must know, or a later return to the old value would be no change and not be shown.
+    model.set("value", v);
     show();
     // Only the newest waits, but the end of one drag is not swallowed by the start of the next.
     const last = waiting[waiting.length - 1];
