@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     from sc_lab_widgets._host import Host
 
-__all__ = ["PlanePlot", "legend_below", "limits", "new_figure", "side_by_side"]
+__all__ = ["LIVE", "PlanePlot", "legend_below", "limits", "new_figure", "side_by_side", "up_to_step"]
 
+#: What a slider changes lies on bokeh's overlay canvas: axes, grids and the layer of all clumps are not redrawn.
+LIVE: dict[str, Any] = {"level": "overlay"}
 #: Screen distance within which a click finds a clump [px].
 _REACH = 12.0
 
@@ -68,6 +70,24 @@ def limits(values: np.ndarray, *, log: bool, pad: float = 0.06, tail: float = 0.
     margin = (high - low) * pad or 0.5
     low, high = low - margin, high + margin
     return (10.0**low, 10.0**high) if log else (low, high)
+
+
+def up_to_step(value: float, steps: int = 4) -> float:
+    """Return a round end for an axis, so that it moves seldom: moving axes are hard to read and slow to draw.
+
+    Parameters
+    ----------
+    value : float
+        What the axis has to reach, positive.
+    steps : int
+        Steps a decade.
+
+    Returns
+    -------
+    float
+        The next step.
+    """
+    return float(10.0 ** (np.ceil(np.log10(value) * steps) / steps))
 
 
 def new_figure(
@@ -125,6 +145,8 @@ def new_figure(
     )
     plot.toolbar.active_scroll = None  # the page scrolls; the wheel zooms once its tool is switched on
     plot.toolbar.logo = None
+    # Titles tell numbers that follow the sliders: on the overlay canvas they leave the rest of the figure alone.
+    plot.title.level = "overlay"
     if x_range is not None:
         plot.x_range = x_range if isinstance(x_range, Range1d) else Range1d(*x_range)
     if y_range is not None:
@@ -222,8 +244,6 @@ class PlanePlot:
                 line_color=None,
                 fill_alpha=0.45,
             )
-        # What a slider changes lies on bokeh's overlay canvas: the axes and the layer of all clumps are not redrawn.
-        live: dict[str, Any] = {"level": "overlay"}
         if globulars:
             plot.scatter(
                 x,
@@ -234,9 +254,9 @@ class PlanePlot:
                 fill_color=GLOBULAR,
                 line_color=None,
                 legend_label="globular clusters",
-                **live,
+                **LIVE,
             )
-        bar: dict[str, Any] = {"source": sources.candidates, "line_color": CANDIDATE, "line_alpha": 0.4, **live}
+        bar: dict[str, Any] = {"source": sources.candidates, "line_color": CANDIDATE, "line_alpha": 0.4, **LIVE}
         if x_error:
             plot.segment(f"{x}_lo", y, f"{x}_hi", y, **bar)
         if y_error:
@@ -249,9 +269,9 @@ class PlanePlot:
             marker="circle",
             fill_color=CANDIDATE if color is None else color,
             line_color=None,
-            **live,
+            **LIVE,
         )
-        plot.scatter(x, y, source=sources.excluded, size=8, marker="x", line_color=EXCLUDED, line_width=2, **live)
+        plot.scatter(x, y, source=sources.excluded, size=8, marker="x", line_color=EXCLUDED, line_width=2, **LIVE)
         plot.scatter(
             x,
             y,
@@ -261,7 +281,7 @@ class PlanePlot:
             fill_color=None,
             line_color=SELECTED,
             line_width=2.5,
-            **live,
+            **LIVE,
         )
         if globulars:
             legend_below(plot)

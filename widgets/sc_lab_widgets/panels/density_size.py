@@ -21,7 +21,7 @@ from bokeh.models import (
 from sc_lab.density_size import IMBH_DENSITIES, constant_mass_line
 from sc_lab.population import QUANTITIES
 from sc_lab.reference import CONTOURS, contours
-from sc_lab_widgets._figures import PlanePlot, legend_below, limits, new_figure, side_by_side
+from sc_lab_widgets._figures import LIVE, PlanePlot, legend_below, limits, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import GREY, VERMILION
 from sc_lab_widgets._symbols import CANDIDATE, FIELDS, LOCAL, SEQUENTIAL
@@ -172,6 +172,7 @@ class DensitySizePanel(Panel):
                 line_alpha=0.6,
                 line_color=CANDIDATE,
                 end=VeeHead(size=5, fill_color=CANDIDATE, line_color=CANDIDATE),
+                **LIVE,
             )
         )
         bar = ColorBar(
@@ -231,7 +232,9 @@ class DensitySizePanel(Panel):
     def _show_bar(self, bar: ColorBar, mapper: Any, title: str, colouring: str) -> None:
         from bokeh.models import BasicTicker, FixedTicker, LogTicker, LogTickFormatter, NumeralTickFormatter
 
-        bar.color_mapper = mapper
+        # A mapper of its own: that of the glyphs tells its bar of changed numbers at every step, and a bar that is told
+        # so lays the whole figure out anew.
+        bar.color_mapper = mapper.clone()
         bar.title = title
         if colouring == "field":
             names = list(dict.fromkeys(self.host.population.fields))

@@ -6,7 +6,7 @@ from typing import Any
 
 from bokeh.models import Arrow, BoxAnnotation, ColorBar, LayoutDOM, LinearColorMapper, VeeHead
 
-from sc_lab_widgets._figures import PlanePlot, limits, new_figure
+from sc_lab_widgets._figures import LIVE, PlanePlot, limits, new_figure
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import ORANGE, SKY
 from sc_lab_widgets._symbols import CANDIDATE, SEQUENTIAL
@@ -38,7 +38,8 @@ class FormationPanel(Panel):
         )
         for left, right, colour in ((1, 4, ORANGE), (6, None, SKY)):
             plot.add_layout(BoxAnnotation(left=left, right=right, fill_color=colour, fill_alpha=0.10, level="underlay"))
-        mapper = LinearColorMapper(palette=SEQUENTIAL["default"], low=0, high=10)
+        # A mapper each: that of the glyphs tells a bar of changed numbers, which lays the whole figure out anew.
+        mapper, bar_mapper = (LinearColorMapper(palette=SEQUENTIAL["default"], low=0, high=10) for _ in range(2))
         self.plane = PlanePlot(
             host,
             plot,
@@ -59,9 +60,10 @@ class FormationPanel(Panel):
                 line_alpha=0.6,
                 line_color=CANDIDATE,
                 end=VeeHead(size=5, fill_color=CANDIDATE, line_color=CANDIDATE),
+                **LIVE,
             )
         )
-        plot.add_layout(ColorBar(color_mapper=mapper, width=8, title="z observed", label_standoff=4), "right")
+        plot.add_layout(ColorBar(color_mapper=bar_mapper, width=8, title="z observed", label_standoff=4), "right")
         self.figures["formation"] = plot
         return plot
 

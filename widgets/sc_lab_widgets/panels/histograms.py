@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, LayoutDOM
 
 from sc_lab.population import QUANTITIES
-from sc_lab_widgets._figures import legend_below, new_figure, side_by_side
+from sc_lab_widgets._figures import LIVE, legend_below, new_figure, side_by_side, up_to_step
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._symbols import CANDIDATE, CLUMP
 
@@ -61,6 +61,7 @@ class HistogramPanel(Panel):
         several = len(self.quantities) > 1
         names = self.quantities or ("",)
         self.sources, plots = [], []
+        self._frames: dict[str, tuple[float, ...]] = {}
         for name in names:
             source = ColumnDataSource({"left": [], "right": [], "clumps": [], "candidates": []})
             plot = new_figure(
@@ -69,8 +70,9 @@ class HistogramPanel(Panel):
                 "",
                 "clumps",
                 height=250 if several else 300,
+                x_range=(0, 1),
+                y_range=(0, 1),
             )
-            plot.y_range.start = 0
             for column, colour, alpha in (("clumps", CLUMP, 0.5), ("candidates", CANDIDATE, 0.75)):
                 plot.quad(
                     left="left",
@@ -82,6 +84,7 @@ class HistogramPanel(Panel):
                     fill_alpha=alpha,
                     line_color=colour,
                     legend_label=column,
+                    **LIVE,
                 )
             plot.add_tools(
                 HoverTool(
@@ -110,6 +113,14 @@ class HistogramPanel(Panel):
                 "clumps": histogram.clumps.astype(np.float32),
                 "candidates": histogram.candidates.astype(np.float32),
             }
+            low, high = float(histogram.edges[0]), float(histogram.edges[-1])
+            margin = 0.05 * (high - low)
+            top = up_to_step(max(1.0, 1.05 * float((histogram.clumps + histogram.candidates).max())), steps=10)
+            frame = (low - margin, high + margin, top)
+            if self._frames.get(plot.name) != frame:
+                self._frames[plot.name] = frame
+                plot.x_range.update(start=frame[0], end=frame[1])
+                plot.y_range.update(start=0, end=top)
             label = f"log₁₀ {entry.title}" if entry.log else entry.title
             title = f"{entry.label}: {int(histogram.candidates.sum())} candidates"
             if histogram.n_missing:

@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, LayoutDOM, LinearColorMapper, Range1d, Span
 
 from sc_lab.errors import InputError
-from sc_lab_widgets._figures import legend_below, limits, new_figure, side_by_side
+from sc_lab_widgets._figures import LIVE, legend_below, limits, new_figure, side_by_side, up_to_step
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._symbols import BOOTSTRAP, CANDIDATE, CLUMP, MODEL, OBSERVED, POSTERIOR
 
@@ -41,11 +41,6 @@ def _fences(curves: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     gaps = np.full((len(curves), 1), np.nan)
     y = np.hstack([curves, gaps]).ravel()
     return {"x": np.tile(np.append(x, np.nan), len(curves)).astype(np.float32), "y": y.astype(np.float32)}
-
-
-def _up_to_step(value: float) -> float:
-    """Return the next quarter dex above a value."""
-    return float(10.0 ** (np.ceil(np.log10(value) * 4) / 4))
 
 
 def _parameter_and_model(part: str) -> tuple[str, str]:
@@ -81,6 +76,7 @@ class MassFunctionPanel(Panel):
     def _build(self) -> LayoutDOM:
         self.sources: dict[str, ColumnDataSource] = {}
         self.spans: dict[str, list[Span]] = {}
+        self._frames: dict[str, tuple[float, float, float, float]] = {}
         masses = self.host.population.values("mass")
         self.mass_range = limits(masses, log=True)
         plots = []
@@ -143,6 +139,7 @@ class MassFunctionPanel(Panel):
             line_color=BOOTSTRAP,
             line_alpha=0.35,
             legend_label="bootstrap",
+            **LIVE,
         )
         plot.line(
             "x",
@@ -151,6 +148,7 @@ class MassFunctionPanel(Panel):
             line_color=POSTERIOR,
             line_alpha=0.35,
             legend_label="posterior",
+            **LIVE,
         )
         plot.line(
             "x",
@@ -159,6 +157,7 @@ class MassFunctionPanel(Panel):
             line_color=MODEL[model],
             line_width=2,
             legend_label=_MODEL_NAME[model],
+            **LIVE,
         )
         plot.scatter(
             "x",
@@ -169,6 +168,7 @@ class MassFunctionPanel(Panel):
             fill_color=OBSERVED,
             line_color=None,
             legend_label="observed",
+            **LIVE,
         )
         legend_below(plot)
         return plot
@@ -223,7 +223,7 @@ class MassFunctionPanel(Panel):
             y="y",
             dw="dw",
             dh="dh",
-            level="image",
+            **LIVE,
             color_mapper=mapper,
             source=self._source("corner image", "image", "x", "y", "dw", "dh"),
         )
@@ -234,6 +234,7 @@ class MassFunctionPanel(Panel):
             line_color=MODEL["schechter"],
             line_width=2,
             legend_label="68 and 95 %",
+            **LIVE,
         )
         plot.scatter(
             "x",
@@ -245,6 +246,7 @@ class MassFunctionPanel(Panel):
             fill_alpha=0.7,
             line_color=None,
             legend_label="bootstrap medians",
+            **LIVE,
         )
         legend_below(plot)
         return plot
@@ -304,6 +306,14 @@ class MassFunctionPanel(Panel):
         if self.figures[part].title.text != text:
             self.figures[part].title.text = text
 
+    def _set_frame(self, part: str, frame: tuple[float, float, float, float]) -> None:
+        # Only where the frame itself changes: what a user has zoomed stays.
+        if self._frames.get(part) != frame:
+            self._frames[part] = frame
+            plot = self.figures[part]
+            plot.x_range.update(start=frame[0], end=frame[1])
+            plot.y_range.update(start=frame[2], end=frame[3])
+
     def _numbers(self, fit: MassFunctionFit, parameter: str) -> str:
         low, mid, high = fit.quantile(parameter, [0.16, 0.5, 0.84])
         return f"{_SYMBOL[parameter]} = {mid:.2f} +{high - mid:.2f} −{mid - low:.2f}".replace("-", "−")
@@ -312,13 +322,9 @@ class MassFunctionPanel(Panel):
         population = self.host.population
         fit = population.mass_function(model)
         data = np.sort(population.sample_masses)[::-1]
-        plot = self.figures[part]
         x = self._masses(fit)
-        # Whole steps of a quarter dex: axes that move at every step of a slider are hard to read and slow to draw.
-        top, end = _up_to_step(max(2.0, len(data) * 1.3)), _up_to_step(float(x[-1]))
-        if (plot.x_range.start, plot.x_range.end, plot.y_range.end) != (fit.m_min * 0.8, end, top):
-            plot.x_range.update(start=fit.m_min * 0.8, end=end)
-            plot.y_range.update(start=0.5, end=top)
+        frame = (fit.m_min * 0.8, up_to_step(float(x[-1])), 0.5, up_to_step(max(2.0, len(data) * 1.3)))
+        self._set_frame(part, frame)
         self.sources[f"{part} data"].data = {
             "x": data.astype(np.float32),
             "y": np.arange(1, len(data) + 1, dtype=np.float32),
@@ -373,9 +379,8 @@ class MassFunctionPanel(Panel):
             "x": points[:, 0].astype(np.float32),
             "y": points[:, 1].astype(np.float32),
         }
-        plot = self.figures["corner"]
-        if (plot.y_range.start, plot.y_range.end) != (float(log_mc[0]), float(log_mc[-1])):
-            plot.y_range.update(start=float(log_mc[0]), end=float(log_mc[-1]))
+        low, high = (float(np.round(edge * 4) / 4) for edge in (log_mc[0] - 0.1, log_mc[-1] + 0.1))
+        self._set_frame("corner", (-3.0, -1.0, low, high))
         self._set_title("corner", f"{self._numbers(fit, 'beta')}, {self._numbers(fit, 'log_mc')}")
 
     def _refine(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bokeh.models import LayoutDOM, Span
 
-from sc_lab_widgets._figures import PlanePlot, limits, new_figure
+from sc_lab_widgets._figures import LIVE, PlanePlot, limits, new_figure
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._sources import magnitude_column
 from sc_lab_widgets._symbols import SELECTED
@@ -39,7 +39,7 @@ class SizeMagnitudePanel(Panel):
         )
         hover = ("mass", "r_eff", "sigma_mass", "age_onset", "mu", "z_form")
         self.plane = PlanePlot(host, plot, "magnitude", "r_eff", y_error=True, hover=hover)
-        self.threshold = Span(dimension="width", location=1.0, line_color=SELECTED, line_width=2, line_dash="dashed")
+        self.threshold = Span(dimension="width", location=1.0, line_color=SELECTED, line_width=2, line_dash="dashed", **LIVE)
         plot.add_layout(self.threshold)
         self.figures["size_magnitude"] = plot
         return plot
