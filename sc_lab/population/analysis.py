@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import astropy.units as u
 import numpy as np
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
     from sc_lab.cmf import MassFunctionFit
     from sc_lab.colours import GCMembership
-    from sc_lab.properties import Draws
+    from sc_lab.properties import Draws, ReferenceValues
     from sc_lab.units import FloatArray
 
 __all__ = ["STATUS", "Population", "analyse"]
 
 BoolArray = npt.NDArray[np.bool_]
+T = TypeVar("T")
 
 #: What a clump counts as; its code is the index. Excluded beats globular cluster beats the rest.
 STATUS = ("clump", "candidate", "mass function", "globular cluster", "excluded")
@@ -121,7 +122,7 @@ class Population:
             store=self.store,
         )
 
-    def _get(self, stage: str, names: tuple[str, ...], make: Any, *extra: Hashable) -> Any:
+    def _get(self, stage: str, names: tuple[str, ...], make: Callable[[], T], *extra: Hashable) -> T:
         key = (*(getattr(self.settings, name) for name in names), *extra)
         return self.store.get(stage, key, make)
 
@@ -158,7 +159,7 @@ class Population:
 
     # ---- point values and error bars ---------------------------------------------------
     @property
-    def _reference(self) -> Any:
+    def _reference(self) -> ReferenceValues:
         return self._get(
             "reference", ("lens_model",), lambda: reference_values(self.catalog, lens_model=self.settings.lens_model)
         )
@@ -166,8 +167,7 @@ class Population:
     @property
     def r_eff_is_limit(self) -> BoolArray:
         """Where the effective radius is an upper limit, and so every surface density a lower one."""
-        limit: BoolArray = self._reference.r_eff_is_limit
-        return limit
+        return self._reference.r_eff_is_limit
 
     def values(self, name: str) -> FloatArray:
         """Return a quantity of every clump under these settings.
@@ -236,7 +236,7 @@ class Population:
     @property
     def draws(self) -> Draws:
         """Joint draws of mass, age, radius and magnification of every clump."""
-        draws: Draws = self._get(
+        return self._get(
             "draws",
             ("lens_model", "n_populations", "seed"),
             lambda: joint_draws(
@@ -246,7 +246,6 @@ class Population:
                 rng=self.settings.seed,
             ),
         )
-        return draws
 
     def drawn(self, name: str, rows: Any = slice(None)) -> FloatArray:
         """Return the joint draws of a quantity.
@@ -338,8 +337,7 @@ class Population:
             errs = {f"err_{band}": catalogs.values(self.catalog, f"mag_{band}_err") for band in bands}
             return gc_membership(*mags, **errs, vertices=self.settings.gc_box)
 
-        membership: GCMembership = self._get("gc", ("gc_box",), make)
-        return membership
+        return self._get("gc", ("gc_box",), make)
 
     @property
     def has_gc_colours(self) -> bool:
@@ -355,8 +353,7 @@ class Population:
             inside[[self.index[name] for name in self.kept]] = False
             return inside
 
-        flag: BoolArray = self._get("gc_contaminant", ("gc_box",), make, self.kept)
-        return flag
+        return self._get("gc_contaminant", ("gc_box",), make, self.kept)
 
     @property
     def removed(self) -> BoolArray:
@@ -367,8 +364,7 @@ class Population:
             out[[self.index[name] for name in self.excluded]] = True
             return out
 
-        flag: BoolArray = self._get("removed", ("gc_box", "gc_cut"), make, self.kept, tuple(sorted(self.excluded)))
-        return flag
+        return self._get("removed", ("gc_box", "gc_cut"), make, self.kept, tuple(sorted(self.excluded)))
 
     @property
     def candidate(self) -> BoolArray:
@@ -382,8 +378,7 @@ class Population:
             out: BoolArray = small & ~self.removed
             return out
 
-        flag: BoolArray = self._get("candidate", ("lens_model", "size_threshold"), make, _Identity(self.removed))
-        return flag
+        return self._get("candidate", ("lens_model", "size_threshold"), make, _Identity(self.removed))
 
     @property
     def in_cmf_sample(self) -> BoolArray:
@@ -396,7 +391,7 @@ class Population:
                 out[rows[np.argmax(self.values("mass")[rows])]] = False
             return out
 
-        return self._get(  # type: ignore[no-any-return]
+        return self._get(
             "in_cmf_sample", ("age_max", "mass_min", "mass_max", "drop_most_massive"), make, _Identity(self.candidate)
         )
 
@@ -419,11 +414,11 @@ class Population:
             out[[self.index[name] for name in self.excluded]] = _EXCLUDED
             return out
 
-        return self._get("status", (), make, _Identity(self.in_cmf_sample))  # type: ignore[no-any-return]
+        return self._get("status", (), make, _Identity(self.in_cmf_sample))
 
     # ---- mass function -------------------------------------------------------------------
     def _grid(self, model: str) -> MassFunctionGrid:
-        return self._get(  # type: ignore[no-any-return]
+        return self._get(
             f"grid {model}",
             ("mass_min", "mass_max"),
             lambda: MassFunctionGrid(model, m_min=self.settings.mass_min, m_max=self.settings.mass_max),
@@ -463,9 +458,7 @@ class Population:
                 raise InputError(msg)
             return self._grid(model).fit(mass, rng=self.settings.seed)
 
-        return self._get(  # type: ignore[no-any-return]
-            f"fit {model}", ("mass_min", "mass_max", "seed"), make, _Identity(self.in_cmf_sample)
-        )
+        return self._get(f"fit {model}", ("mass_min", "mass_max", "seed"), make, _Identity(self.in_cmf_sample))
 
     def bootstrap(self, model: str) -> dict[str, FloatArray]:
         """Return the posterior medians of every parameter in populations drawn from the errors.
@@ -490,7 +483,7 @@ class Population:
 
         names = ("mass_min", "mass_max", "size_threshold", "age_max", "drop_most_massive")
         draws = ("lens_model", "n_populations", "seed")
-        return self._get(f"bootstrap {model}", (*names, *draws), make, _Identity(self.removed))  # type: ignore[no-any-return]
+        return self._get(f"bootstrap {model}", (*names, *draws), make, _Identity(self.removed))
 
     def _statistics(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return N, the sum of ln(M) and the sum of M in each drawn population."""
@@ -518,11 +511,11 @@ class Population:
 
         names = ("mass_min", "mass_max", "size_threshold", "age_max", "drop_most_massive")
         draws = ("lens_model", "n_populations", "seed")
-        return self._get("statistics", (*names, *draws), make, _Identity(self.removed))  # type: ignore[no-any-return]
+        return self._get("statistics", (*names, *draws), make, _Identity(self.removed))
 
     @property
     def _extremes(self) -> _Extremes:
-        return self._get("extremes", ("lens_model", "n_populations", "seed"), lambda: _Extremes(self))  # type: ignore[no-any-return]
+        return self._get("extremes", ("lens_model", "n_populations", "seed"), lambda: _Extremes(self))
 
     # ---- summaries -----------------------------------------------------------------------
     def histogram(self, name: str, *, bins: int = 24) -> Histogram:
