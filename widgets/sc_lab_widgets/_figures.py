@@ -326,7 +326,7 @@ class PlanePlot:
             dy = (y - self._fraction(event.y, "y")) * height
             distance = np.hypot(dx, dy)
         distance[~np.isfinite(distance)] = np.inf
-        add = bool(getattr(event.modifiers, "shift", False)) if event.modifiers else False
+        add = bool((event.modifiers or {}).get("shift", False))
         if not len(distance):
             return
         # A candidate on top of other clumps is what the eye picks.
