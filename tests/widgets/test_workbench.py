@@ -146,6 +146,26 @@ def test_a_project_keeps_every_step(catalog, tmp_path):
     again.session.close()
 
 
+def test_a_session_in_memory_can_be_kept_later_with_all_its_steps(workbench, tmp_path):
+    workbench.controls.size_threshold.value = 61
+    steps = len(workbench.session.log)
+    workbench.save_as(tmp_path / "later.sclab")
+    assert "later.sclab" in workbench._status.value
+    workbench.controls.age_max.value = 50
+    workbench.session.close()
+    with Session.open(tmp_path / "later.sclab") as again:
+        assert again.settings.size_threshold == 61
+        assert again.settings.age_max == 50
+        assert len(again.log) == steps + 1
+
+
+def test_data_of_a_plot_are_saved_once(workbench, tmp_path):
+    workbench.save_plot(tmp_path / "plane.csv", "density_size")
+    assert "wrote" in workbench.message.text
+    with pytest.raises(InputError, match="exists already"):
+        workbench.save_plot(tmp_path / "plane.csv", "density_size")
+
+
 def test_sources_of_every_kind_open(catalog, tmp_path):
     from sc_lab.export import catalog_table, write_table
 

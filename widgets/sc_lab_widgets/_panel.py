@@ -17,6 +17,7 @@ from sc_lab_widgets._pane import BokehPane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bokeh.plotting import figure
 
@@ -209,7 +210,14 @@ class Panel:
         """Show the panel in a notebook cell."""
         return self.widget._repr_mimebundle_(include=include, exclude=exclude)
 
-    def save(self, path: Any, figure: str | None = None) -> None:
+    def save(
+        self,
+        path: Any,
+        figure: str | None = None,
+        *,
+        overwrite: bool = False,
+        done: Callable[[Path], None] | None = None,
+    ) -> None:
         """Save a figure as PNG or SVG, or the panel's data, by the suffix of the path.
 
         Parameters
@@ -219,15 +227,19 @@ class Panel:
             when it answers; ``.ecsv`` and ``.csv`` are written at once.
         figure : str, optional
             Name in ``figures``; the first by default.
+        overwrite : bool
+            Replace a file that exists.
+        done : callable, optional
+            Called with the path when the file is written.
 
         Raises
         ------
         InputError
-            If the suffix or the figure is unknown, or no browser shows the panel.
+            If the suffix or the figure is unknown, the file exists, or no browser shows the panel.
         """
         from sc_lab_widgets._saving import save_figure
 
-        save_figure(self, path, figure)
+        save_figure(self, path, figure, overwrite=overwrite, done=done)
 
     def to_holoviews(self, figure: str | None = None) -> Any:
         """Return a figure as a HoloViews overlay, to be composed with plots of one's own.

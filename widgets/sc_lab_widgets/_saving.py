@@ -15,6 +15,8 @@ from sc_lab.errors import InputError
 from sc_lab.export import write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bokeh.plotting import figure
 
     from sc_lab_widgets._panel import Panel
@@ -81,7 +83,14 @@ def write_bytes(content: bytes, path: Path) -> None:
         raise
 
 
-def save_figure(panel: Panel, path: Any, figure: str | None = None) -> None:
+def save_figure(
+    panel: Panel,
+    path: Any,
+    figure: str | None = None,
+    *,
+    overwrite: bool = False,
+    done: Callable[[Path], None] | None = None,
+) -> None:
     """Save one figure of a panel; see `Panel.save`.
 
     Parameters
@@ -92,11 +101,16 @@ def save_figure(panel: Panel, path: Any, figure: str | None = None) -> None:
         Where; the suffix tells what.
     figure : str, optional
         Which figure; the first by default.
+    overwrite : bool
+        Replace a file that exists.
+    done : callable, optional
+        Called with the path when the file is written: at once for data, for a picture when the
+        browser has drawn it.
 
     Raises
     ------
     InputError
-        If the suffix or the figure is unknown, or no browser shows the panel.
+        If the suffix or the figure is unknown, the file exists, or no browser shows the panel.
     """
     path = Path(path)
     if not panel.figures:
@@ -109,17 +123,27 @@ def save_figure(panel: Panel, path: Any, figure: str | None = None) -> None:
     if not path.parent.is_dir():
         msg = f"the folder {str(path.parent)!r} does not exist; make it first, or choose another"
         raise InputError(msg)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists already; choose another name, or say overwrite=True"
+        raise InputError(msg)
+    told = done or (lambda _path: None)
     plot = panel.figures[name]
     suffix = path.suffix.lower()
     if suffix in _DATA:
-        write_table(figure_data(plot), path, overwrite=True)
+        write_table(figure_data(plot), path, overwrite=overwrite)
+        told(path)
     elif suffix in _PICTURES:
         pane = panel.host.pane
         if pane is None:
             msg = f"{panel.title} is not on the screen; show it in a cell, as the browser draws the picture"
             raise InputError(msg)
         kind: Literal["png", "svg"] = "png" if suffix == ".png" else "svg"
-        pane.request_image(plot, kind, lambda content: write_bytes(content, path))
+
+        def take(content: bytes) -> None:
+            write_bytes(content, path)
+            told(path)
+
+        pane.request_image(plot, kind, take)
     else:
         msg = f"a plot cannot be saved as {path.suffix or 'a file without suffix'}; use {', '.join(_PICTURES + _DATA)}"
         raise InputError(msg)

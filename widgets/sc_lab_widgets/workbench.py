@@ -145,6 +145,7 @@ class Workbench:
                 self._root.children = [*self._root.children, self._views[view]]
             for name, layout in self._views.items():
                 layout.visible = name == view
+            self._picture.options = sorted(self._pictures())
             for name, panel in self.panels.items():
                 panel.visible = name == view if name in VIEWS else view == "overview"
             self.host.refresh()
@@ -185,6 +186,13 @@ class Workbench:
             continuous_update=False,
             tooltip=".ecsv .fits .vot .csv .parquet .reg .tex",
         )
+        self._project = ui.Text(
+            value="star_clusters.sclab",
+            description="project",
+            layout={"width": "auto"},
+            continuous_update=False,
+            tooltip="a file that keeps every step from now on",
+        )
         self._picture = ui.Dropdown(options=sorted(self._pictures()), description="plot", layout={"width": "auto"})
         self._kind = ui.Dropdown(options=["png", "svg", "ecsv"], description="as", layout={"width": "auto"})
         export = ui.VBox(
@@ -194,6 +202,12 @@ class Workbench:
                     "Export catalogue",
                     "write the table, with everything needed to make it again",
                     lambda: self.export(self._file.value),
+                ),
+                self._project,
+                self._button(
+                    "Keep in project",
+                    "write every step, done and to come, into a project file",
+                    lambda: self.save_as(self._project.value),
                 ),
                 self._picture,
                 self._kind,
@@ -347,7 +361,24 @@ class Workbench:
     def _pictures(self) -> dict[str, Panel]:
         return {name: panel for panel in self.panels.values() for name in panel.figures}
 
-    def save_plot(self, path: str | PathLike[str], figure: str) -> None:
+    def save_as(self, path: str | PathLike[str]) -> None:
+        """Keep every step of the session, done and to come, in a project file.
+
+        Parameters
+        ----------
+        path : path-like
+            A new file; by custom it ends in ``.sclab``.
+
+        Raises
+        ------
+        ProjectError
+            If the file exists or cannot be written.
+        """
+        self.session.save_as(path)
+        self._update_texts()
+        self.message.show(f"every step is kept in {self.session.path}")
+
+    def save_plot(self, path: str | PathLike[str], figure: str, *, overwrite: bool = False) -> None:
         """Save a plot as PNG, SVG or data, by the suffix of the path.
 
         Parameters
@@ -356,18 +387,21 @@ class Workbench:
             ``.png`` and ``.svg`` are drawn by the browser; ``.ecsv`` and ``.csv`` are the numbers.
         figure : str
             Name of the figure.
+        overwrite : bool
+            Replace a file that exists.
 
         Raises
         ------
         InputError
-            If the suffix or the figure is unknown, or no browser shows the workbench.
+            If the suffix or the figure is unknown, the file exists, or no browser shows the workbench.
         """
         pictures = self._pictures()
         if figure not in pictures:
             msg = f"there is no figure {figure!r}; there are {', '.join(sorted(pictures))}"
             raise InputError(msg)
-        pictures[figure].save(path, figure)
-        self.message.show(f"wrote {path}")
+        pictures[figure].save(
+            path, figure, overwrite=overwrite, done=lambda written: self.message.show(f"wrote {written}")
+        )
 
     def export(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the catalogue with its computed columns and its provenance.
