@@ -10,8 +10,6 @@ NEW_ENOUGH := import sys, venv; sys.exit(sys.version_info < (3, 11))
 # The first interpreter that runs and is new enough; `make PYTHON=/path/to/python lab` overrides.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$p; break; fi; done)
-# JupyterLab refuses to run as root unless told; containers run as root.
-ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 # The kernel of this environment, not one that the user has registered under the same name.
@@ -30,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the tour (LAB_ARGS="--no-browser" and the like are passed on)
-	$(BIN)/python -m jupyterlab notebooks/00_tour.ipynb "--ServerApp.root_dir=$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS)
+	$(BIN)/python -m sc_lab open notebooks/00_tour.ipynb --run -- $(LAB_ARGS)
 
 lint: $(STAMP) ## Style, format, types, layers
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from sc_lab._version import __version__
 from sc_lab.errors import InputError, OptionalDependencyError, ScLabError
@@ -141,7 +142,10 @@ def _open(options: argparse.Namespace) -> int:
         notebook, cells = write_notebook(path), [_notebook_for(path)[1]]
         root = notebook.parent
     command = [sys.executable, "-m", "jupyterlab", str(notebook), f"--ServerApp.root_dir={root}"]
-    command += _run_on_open(notebook.relative_to(root).as_posix(), cells)
+    inside = notebook.relative_to(root).as_posix()
+    # Without it the printed address leads to an empty JupyterLab.
+    command.append(f"--LabApp.default_url=/lab/tree/{quote(inside)}")
+    command += _run_on_open(inside, cells)
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:

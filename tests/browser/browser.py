@@ -202,6 +202,10 @@ class Browser:
         Interpreter that runs the server; default this one.
     dark : bool
         Whether the page starts in JupyterLab's dark theme.
+    files : dict, optional
+        Files to copy into the server's folder before it starts, by their names in it.
+    start : list of str, optional
+        Module and arguments that start JupyterLab in place of the usual ones.
     """
 
     def __init__(
@@ -212,12 +216,15 @@ class Browser:
         env: dict[str, str] | None = None,
         python: str = sys.executable,
         dark: bool = False,
+        files: dict[str, Path] | None = None,
+        start: list[str] | None = None,
     ) -> None:
         if app not in {"lab", "notebook", "voila"}:
             msg = f"app is {app!r}; it can be 'lab', 'notebook' or 'voila'."
             raise ValueError(msg)
         self.app, self.size, self.python, self.dark = app, size, python, dark
-        self._env = env or {}
+        self._env, self._files = env or {}, files or {}
+        self._lab = start or ["jupyterlab"]
         self._stack = contextlib.ExitStack()
         self.log: list[tuple[str, str]] = []
         self.page: Any = None
@@ -242,6 +249,9 @@ class Browser:
         self._stack.callback(shutil.rmtree, base, ignore_errors=True)
         self.folder = base / "work"
         self.folder.mkdir()
+        for name, file in self._files.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, self.folder / name)
         settings = base / "settings"
         for name, content in {
             "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -263,11 +273,16 @@ class Browser:
             f"--IdentityProvider.token={self.token}",
             "--ServerApp.open_browser=False",
             "--ServerApp.allow_root=True",
-            f"--ServerApp.root_dir={self.folder}",
         ]
+        root = f"--ServerApp.root_dir={self.folder}"
         command = {
-            "lab": ["jupyterlab", "--LabApp.expose_app_in_browser=True", *server],
-            "notebook": ["notebook", "--JupyterNotebookApp.expose_app_in_browser=True", *server],
+            "lab": [
+                *self._lab,
+                *([root] * (self._lab == ["jupyterlab"])),
+                "--LabApp.expose_app_in_browser=True",
+                *server,
+            ],
+            "notebook": ["notebook", "--JupyterNotebookApp.expose_app_in_browser=True", root, *server],
             "voila": ["voila", str(self.folder), "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"],
         }[self.app]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("JUPYTER")}
