@@ -21,7 +21,6 @@ from workbench_page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from browser import Browser
@@ -30,13 +29,13 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def opened(lab: Browser) -> Iterator[Browser]:
+def opened(lab: Browser) -> Browser:
     """Return a Lab that shows one workbench, with cells above and below that keys could harm."""
     lab.page.set_viewport_size({"width": 1600, "height": 1300})
     begin = time.monotonic()
     lab.run([*START, "'the cell below'"], figures=len(FIGURES))
     print(f"\nfrom opening the notebook, kernel cold, to seven painted figures: {time.monotonic() - begin:.1f} s")
-    yield lab
+    return lab
 
 
 @pytest.fixture
@@ -146,7 +145,9 @@ def test_dragging_the_colour_box_changes_members_live_and_is_one_step(bench: Bro
     bench.page.get_by_role("button", name="Undo", exact=True).click()
     bench.page.get_by_role("button", name="Undo", exact=True).click()
     bench.wait_for_kernel("wb.session.settings.gc_box[0][0] == -1 and wb.session.settings.gc_box[1][0] == -0.5")
-    bench.wait_for("() => __probe.plot('gc_colours').model.center.some((m) => m.type === 'BoxAnnotation' && m.left === -1)")
+    bench.wait_for(
+        "() => __probe.plot('gc_colours').model.center.some((m) => m.type === 'BoxAnnotation' && m.left === -1)"
+    )
     assert bench.errors() == []
 
 
@@ -201,8 +202,10 @@ def test_keys_in_the_plots_edit_the_sample_and_never_the_notebook(bench: Browser
 def test_box_select_and_table_rows_select_everywhere(bench: Browser) -> None:
     """What a drawn box holds is what the kernel selects; a row clicked in the table wears the ring in the plots."""
     bench.activate("size_magnitude", "BoxSelectTool")
-    x0, x1 = bench.kernel_eval("[wb.panels['size_magnitude'].figures['size_magnitude'].x_range.start, "
-                               "wb.panels['size_magnitude'].figures['size_magnitude'].x_range.end]")
+    x0, x1 = bench.kernel_eval(
+        "[wb.panels['size_magnitude'].figures['size_magnitude'].x_range.start, "
+        "wb.panels['size_magnitude'].figures['size_magnitude'].x_range.end]"
+    )
     low, high = x0 + 0.3 * (x1 - x0), x0 + 0.6 * (x1 - x0)
     bench.drag("size_magnitude", (low, 5.0), (high, 15.0))
     bench.wait_for_kernel("len(wb.selected) > 3")
@@ -211,8 +214,16 @@ def test_box_select_and_table_rows_select_everywhere(bench: Browser) -> None:
     )
     until_same(bench, "formation", "selected", chosen)
     # One pixel is about 0.05 mag and 3 % of the radius: clumps that near to the edge may fall either way.
-    inside = {i for i, (m, r) in enumerate(zip(magnitude, radius, strict=True)) if high + 0.06 < m < low - 0.06 and 5.2 < r < 14.5}
-    around = {i for i, (m, r) in enumerate(zip(magnitude, radius, strict=True)) if high - 0.06 < m < low + 0.06 and 4.8 < r < 15.6}
+    inside = {
+        i
+        for i, (m, r) in enumerate(zip(magnitude, radius, strict=True))
+        if high + 0.06 < m < low - 0.06 and 5.2 < r < 14.5
+    }
+    around = {
+        i
+        for i, (m, r) in enumerate(zip(magnitude, radius, strict=True))
+        if high - 0.06 < m < low + 0.06 and 4.8 < r < 15.6
+    }
     assert inside <= set(chosen) <= around
     cell = bench.page.locator(".slick-row .slick-cell").nth(0)
     cell.scroll_into_view_if_needed()
@@ -220,7 +231,9 @@ def test_box_select_and_table_rows_select_everywhere(bench: Browser) -> None:
     cell.click()
     bench.wait_for_kernel(f"wb.selected == [{name!r}]")
     until_same(bench, "gc_colours", "selected", bench.kernel_eval("wb.host.selection.tolist()"))
-    bench.js("() => { __probe.plot('size_magnitude').model.toolbar.tools.find((t) => t.type === 'PanTool').active = true; }")
+    bench.js(
+        "() => { __probe.plot('size_magnitude').model.toolbar.tools.find((t) => t.type === 'PanTool').active = true; }"
+    )
 
 
 def test_hover_tells_values_with_errors(bench: Browser) -> None:
@@ -247,7 +260,9 @@ def test_views_switch_and_keep_following(bench: Browser, tmp_path: Path) -> None
         )
         bench.pause(0.3)
         bench.screenshot(tmp_path / f"{view}.png")
-    names = bench.js("() => __probe.plots().filter((p) => p.el.getBoundingClientRect().width > 200).map((p) => p.model.name)")
+    names = bench.js(
+        "() => __probe.plots().filter((p) => p.el.getBoundingClientRect().width > 200).map((p) => p.model.name)"
+    )
     bench.slider("size threshold").focus()
     bench.arm([name for name in names if name != "mass_histogram"])
     bench.press("ArrowRight", times=3)

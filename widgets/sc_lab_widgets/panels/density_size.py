@@ -230,7 +230,14 @@ class DensitySizePanel(Panel):
             self._show_bar(bar, mapper, title, colouring)
 
     def _show_bar(self, bar: ColorBar, mapper: Any, title: str, colouring: str) -> None:
-        from bokeh.models import BasicTicker, FixedTicker, LogTicker, LogTickFormatter, NumeralTickFormatter
+        from bokeh.models import (
+            BasicTicker,
+            FixedTicker,
+            LogTicker,
+            LogTickFormatter,
+            NumeralTickFormatter,
+            PlainText,
+        )
 
         # A mapper of its own: that of the glyphs tells its bar of changed numbers at every step, and a bar that is told
         # so lays the whole figure out anew.
@@ -240,7 +247,7 @@ class DensitySizePanel(Panel):
             names = list(dict.fromkeys(self.host.population.fields))
             bar.ticker = FixedTicker(ticks=list(range(len(names))))
             # Short plain-text names: a field may come from a file and be called anything.
-            bar.major_label_overrides = {i: (name or "–")[:9] for i, name in enumerate(names)}
+            bar.major_label_overrides = {i: PlainText(text=(name or "–")[:9]) for i, name in enumerate(names)}
             bar.formatter = NumeralTickFormatter()
         else:
             bar.major_label_overrides = {}
