@@ -39,6 +39,8 @@ __all__ = ["BokehPane", "Gesture", "Key"]
 # The image kinds that BokehJS can draw itself.
 ImageKind = Literal["png", "svg"]
 _IMAGE_KINDS: Final = ("png", "svg")
+# What a message of the browser may say about the document; the rest is keys and gestures.
+_CHANGES: Final = frozenset({"ModelChanged", "ColumnDataChanged", "ColumnsStreamed", "ColumnsPatched"})
 _SCRIPTS: Final = ("bokeh.min.js", "bokeh-widgets.min.js", "bokeh-tables.min.js")
 
 
@@ -312,9 +314,11 @@ class BokehPane(Reporting, anywidget.AnyWidget):
             self._views.append(origin.view)
         deserializer: Deserializer | None = None
         try:
-            with self._holding():
+            with self._holding(), self._afterwards():
                 for item in json.loads(content["body"]):
                     with self.reporting():
+                        if item["kind"] not in _CHANGES:
+                            self._run_afterwards()
                         if item["kind"] == "Key":
                             self._call(self._keys, Key(item["key"], item["shift"], item["repeat"], item["figure"]))
                         elif item["kind"] == "Gesture":
@@ -326,6 +330,33 @@ class BokehPane(Reporting, anywidget.AnyWidget):
                             deserializer = ready
         finally:
             self._send_pending(ack=(origin.view, content["seq"]))
+
+    # ---- once per message ----------------------------------------------------------------------------------------
+    def once_applied(self, callback: Callable[[], Any]) -> None:
+        """Call back once, when the changes of the browser's message under way are all applied; outside one, at once.
+
+        A dragged box changes four numbers at a time: their answer is worth computing once.
+        """
+        waiting: list[Callable[[], Any]] | None = getattr(self._held, "afterwards", None)
+        if waiting is None:
+            callback()
+        elif callback not in waiting:
+            waiting.append(callback)
+
+    @contextlib.contextmanager
+    def _afterwards(self) -> Iterator[None]:
+        self._held.afterwards = []
+        try:
+            yield
+        finally:
+            self._run_afterwards()
+            self._held.afterwards = None
+
+    def _run_afterwards(self) -> None:
+        waiting, self._held.afterwards = self._held.afterwards, []
+        for callback in waiting:
+            with self.reporting():
+                callback()
 
     def _deserializer(self, origin: _Origin) -> Deserializer:
         return Deserializer(list(self.document.models), setter=origin)

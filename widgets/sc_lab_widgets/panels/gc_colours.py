@@ -100,10 +100,17 @@ class GCColourPanel(Panel):
             self._drag(tuple((float(x), float(y)) for x, y in zip(new["x"], new["y"], strict=True)))
 
     def _drag(self, vertices: Vertices) -> None:
-        rounded = [[round(x, 4), round(y, 4)] for x, y in vertices]
+        self._wanted = [[round(x, 4), round(y, 4)] for x, y in vertices]
+        if self.host.pane is None:
+            self._show_wanted()
+        else:
+            # A box that moves changes all its sides: one answer for the four.
+            self.host.pane.once_applied(self._show_wanted)
+
+    def _show_wanted(self) -> None:
+        self._dragged = True
         try:
-            self.session.preview(gc_box=rounded)
-            self._dragged = True
+            self.session.preview(gc_box=self._wanted)
         except ScLabError as error:
             self.message.report(error)
 
