@@ -103,6 +103,7 @@ def new_figure(
     x_range: Any = None,
     y_range: Any = None,
     tools: list[Any] | None = None,
+    live_title: bool = False,
 ) -> figure:
     """Return an empty figure in the house style.
 
@@ -120,6 +121,8 @@ def new_figure(
         Start limits.
     tools : list, optional
         Tools besides pan, zoom and reset.
+    live_title : bool
+        Whether the title tells numbers that follow the sliders; it then lies on the overlay canvas.
 
     Returns
     -------
@@ -145,8 +148,8 @@ def new_figure(
     )
     plot.toolbar.active_scroll = None  # the page scrolls; the wheel zooms once its tool is switched on
     plot.toolbar.logo = None
-    # Titles tell numbers that follow the sliders: on the overlay canvas they leave the rest of the figure alone.
-    plot.title.level = "overlay"
+    if live_title:
+        plot.title.level = "overlay"
     if x_range is not None:
         plot.x_range = x_range if isinstance(x_range, Range1d) else Range1d(*x_range)
     if y_range is not None:

@@ -136,7 +136,7 @@ class Host:
         self.panels.append(panel)
 
     def on_update(self, listener: Callable[[], None]) -> None:
-        """Call a function after every change (status lines and the like).
+        """Call a function after the changes of a gesture (status lines and the like).
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class Host:
     def refresh(self) -> None:
         """Bring every visible panel up to date and send it as one message.
 
-        In a notebook the slower parts (bootstrap, table) follow once the changes pause: a drag
+        In a notebook the rest (bootstrap, table, status lines) follows once the changes pause: a drag
         must not wait for them.
         """
         with self._lock, one_thread():
@@ -192,8 +192,6 @@ class Host:
         for panel in self.panels:
             if panel.visible:
                 panel.refresh()
-        for listener in self._listeners:
-            listener()
 
     def _refine_after_pause(self, loop: asyncio.AbstractEventLoop, change: int) -> None:
         if self._waiting is not None:
@@ -211,6 +209,8 @@ class Host:
             for panel in self.panels:
                 if panel.visible:
                     panel.refine()
+            for listener in self._listeners:
+                listener()
 
     def select(self, rows: Iterable[int], *, add: bool = False) -> None:
         """Select clumps, in every panel.

@@ -33,6 +33,7 @@ class FormationPanel(Panel):
             "formation redshift",
             "mass surface density [M☉ pc⁻²]",
             y_log=True,
+            live_title=True,
             x_range=(0.0, min(limits(planes["z_form"], log=False, tail=0.01)[1], 25.0)),
             y_range=limits(planes["sigma_mass"], log=True, tail=0.002),
         )

@@ -70,6 +70,7 @@ class HistogramPanel(Panel):
                 "",
                 "clumps",
                 height=250 if several else 300,
+                live_title=True,
                 x_range=(0, 1),
                 y_range=(0, 1),
             )

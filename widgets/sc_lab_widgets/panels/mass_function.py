@@ -31,7 +31,8 @@ PARTS = (
 _MODEL_NAME = {"power_law": "power law", "schechter": "Schechter"}
 _PARAMETER = {"beta": "β", "log_mc": "log₁₀ (M_c / M☉)"}
 _SYMBOL = {"beta": "β", "log_mc": "log M_c"}
-_LINES = 100
+#: Curves drawn from a posterior, and masses that each is drawn at: enough for the eye, and quick to paint.
+_LINES, _POINTS = 60, 33
 #: One colour that fades to nothing serves both themes.
 _FADING = [f"{POSTERIOR}{level:02x}" for level in range(0, 256, 4)]
 
@@ -100,7 +101,7 @@ class MassFunctionPanel(Panel):
         return self.sources[name]
 
     def _mass_histogram(self) -> Any:
-        plot = new_figure("mass_histogram", "sample", "log₁₀ mass [M☉]", "objects")
+        plot = new_figure("mass_histogram", "sample", "log₁₀ mass [M☉]", "objects", live_title=True)
         plot.y_range.start = 0
         for name, colour, alpha in (("candidates", CLUMP, 0.5), ("sample", CANDIDATE, 0.75)):
             source = self._source(f"histogram {name}", "left", "right", "top")
@@ -131,6 +132,7 @@ class MassFunctionPanel(Panel):
             y_log=True,
             x_range=Range1d(1e6, 1e9),
             y_range=Range1d(0.5, 100),
+            live_title=True,
         )
         plot.line(
             "x",
@@ -174,7 +176,7 @@ class MassFunctionPanel(Panel):
         return plot
 
     def _posterior(self, part: str, parameter: str, model: str) -> Any:
-        plot = new_figure(part, _MODEL_NAME[model], _PARAMETER[parameter], "probability density")
+        plot = new_figure(part, _MODEL_NAME[model], _PARAMETER[parameter], "probability density", live_title=True)
         plot.y_range.start = 0
         plot.quad(
             left="left",
@@ -215,6 +217,7 @@ class MassFunctionPanel(Panel):
             _PARAMETER["log_mc"],
             x_range=Range1d(-3, -1),
             y_range=Range1d(6, 9),
+            live_title=True,
         )
         mapper = LinearColorMapper(palette=_FADING, low=0.0, high=1.0)
         plot.image(
@@ -337,7 +340,7 @@ class MassFunctionPanel(Panel):
 
     def _masses(self, fit: MassFunctionFit) -> np.ndarray:
         """Return the masses at which the cumulative functions are drawn."""
-        return np.geomspace(fit.m_min, max(float(self.host.population.sample_masses.max()) * 3, fit.m_min * 60), 48)
+        return np.geomspace(fit.m_min, max(float(self.host.population.sample_masses.max()) * 3, fit.m_min * 60), _POINTS)
 
     def _update_posterior(self, part: str) -> None:
         parameter, model = _parameter_and_model(part)
