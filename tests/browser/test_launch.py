@@ -92,10 +92,12 @@ def test_a_reload_does_not_run_the_tour_again(launched: Browser) -> None:
 
 
 def test_a_changed_cell_waits_for_the_user(launched: Browser) -> None:
-    """The server told the page which text may run; a mark beside another text is not enough."""
+    """The server told the page which text may run; mark and text are needed, both."""
     notebook = json.loads(TOUR.read_text())
     marked = [cell for cell in notebook["cells"] if "sc_lab" in cell["metadata"]]
+    unmarked = {**marked[0], "id": "unmarked", "metadata": {}}
     marked[0]["source"] = ["print('not asked for')"]
+    notebook["cells"].append(unmarked)
     launched.page.goto("about:blank")
     sessions = f"{launched.url}/api/sessions"
     token = {"Authorization": f"token {launched.token}"}
