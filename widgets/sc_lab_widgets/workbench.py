@@ -115,7 +115,8 @@ class Workbench:
         self.host.on_update(self._update_texts)
         self._update_texts()
         if self.session.read_only:
-            self.message.show(self.session.read_only_reason, error=True)
+            why = f"this project is open read-only, so edits are refused: {self.session.read_only_reason}"
+            self.message.show(why, error=True)
         replace_earlier(self)
         if view != "overview":
             self.controls.view.value = view
