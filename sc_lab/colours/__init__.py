@@ -1,5 +1,5 @@
 """Colours: the globular-cluster box and the probability of lying in it."""
 
-from sc_lab.colours.gc_box import GC_BOX, GCMembership, gc_membership
+from sc_lab.colours.gc_box import GC_BOX, GCMembership, gc_membership, simple_polygon
 
-__all__ = ["GC_BOX", "GCMembership", "gc_membership"]
+__all__ = ["GC_BOX", "GCMembership", "gc_membership", "simple_polygon"]

@@ -15,7 +15,7 @@ from scipy.special import owens_t
 from sc_lab.errors import InputError, UnitMismatchError
 from sc_lab.units import FloatArray, value_in
 
-__all__ = ["GC_BOX", "GCMembership", "gc_membership"]
+__all__ = ["GC_BOX", "GCMembership", "gc_membership", "simple_polygon"]
 
 #: The box of Claeyssens et al. 2026, section 3.1.3: x = F200W - F356W, y = F150W - F200W (AB).
 GC_BOX: tuple[tuple[float, float], ...] = ((-1.0, 0.0), (-0.5, 0.0), (-0.5, 0.3), (-1.0, 0.3))
@@ -99,7 +99,7 @@ def gc_membership(
     >>> bool(near.inside), round(float(near.probability), 3), round(float(near.distance), 2)
     (True, 0.539, -0.01)
     """
-    polygon = _polygon(vertices)
+    polygon = simple_polygon(vertices)
     mags = [_magnitude(mag, f"mag_{band}") for mag, band in zip((mag_f150w, mag_f200w, mag_f356w), _BANDS, strict=True)]
     shapes = {mag.shape for mag in mags}
     if len(shapes) > 1:
@@ -151,8 +151,24 @@ def _error(value: Any, name: str, shape: tuple[int, ...]) -> FloatArray | None:
     return np.broadcast_to(err, shape)
 
 
-def _polygon(vertices: Any) -> FloatArray:
-    """Return the vertices of a simple polygon, turning counter-clockwise, or refuse them in words."""
+def simple_polygon(vertices: Any) -> FloatArray:
+    """Return the vertices of a simple polygon, or refuse them in words.
+
+    Parameters
+    ----------
+    vertices : sequence of (float, float)
+        The vertices in order around it, either sense of turning; the last may repeat the first.
+
+    Returns
+    -------
+    ndarray
+        Shape (k, 2), turning counter-clockwise, without the repeated vertex.
+
+    Raises
+    ------
+    InputError
+        If it has fewer than three vertices, crosses or touches itself, or has no area.
+    """
     wanted = "give at least three (x, y) pairs in AB magnitudes"
     try:
         polygon = np.array([[float(x), float(y)] for x, y in vertices], dtype=np.float64)

@@ -5,17 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sc_lab.colours import GC_BOX
-from sc_lab.errors import InputError
+import astropy.units as u
+import numpy as np
 
-__all__ = ["DEFAULT_GC_BOX", "Settings", "Vertices"]
+from sc_lab.colours import GC_BOX, simple_polygon
+from sc_lab.cosmology import age_of_universe, make_cosmology
+from sc_lab.errors import InputError
+from sc_lab.units import AGE, MASS, RADIUS, value_in
+
+__all__ = ["DEFAULT_GC_BOX", "SETTING_UNITS", "Settings", "Vertices"]
 
 Vertices: TypeAlias = tuple[tuple[float, float], ...]
 
 #: Default box of the globular clusters.
 DEFAULT_GC_BOX: Vertices = GC_BOX
+
+#: What a bare number means in the settings that have a unit; a Quantity is converted.
+SETTING_UNITS: dict[str, u.UnitBase] = {
+    "size_threshold": RADIUS,
+    "age_max": AGE,
+    "mass_min": MASS,
+    "mass_max": MASS,
+    "hubble": u.km / u.s / u.Mpc,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +92,18 @@ class Settings:
             object.__setattr__(self, "mass_max", _number("mass_max", self.mass_max, low=self.mass_min))
         object.__setattr__(self, "omega_m", _number("omega_m", self.omega_m, low=0.0))
         object.__setattr__(self, "omega_de", _number("omega_de", self.omega_de, low=-math.inf))
+        _check_cosmology(self.hubble, self.omega_m, self.omega_de)
         for name in ("drop_most_massive", "gc_cut"):
+            if isinstance(getattr(self, name), np.bool_):
+                object.__setattr__(self, name, bool(getattr(self, name)))
             if not isinstance(getattr(self, name), bool):
                 msg = f"{name} is {getattr(self, name)!r}; it is either True or False"
                 raise InputError(msg)
         for name, low in (("n_populations", 1), ("seed", 0)):
             value = getattr(self, name)
+            if isinstance(value, np.integer):
+                value = int(value)
+                object.__setattr__(self, name, value)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 msg = f"{name} is {value!r}; give a whole number of at least {low}"
                 raise InputError(msg)
@@ -167,6 +188,8 @@ class Settings:
 
 def _number(name: str, value: Any, *, low: float) -> float:
     """Return ``value`` as a finite float above ``low``, or refuse it in words."""
+    if isinstance(value, u.Quantity) and name in SETTING_UNITS and value.isscalar:
+        value = float(value_in(value, SETTING_UNITS[name], name))
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -190,4 +213,22 @@ def _vertices(value: Any) -> Vertices:
             f"gc_box has {len(points)} vertices or a vertex that is not finite; give at least three finite (x, y) pairs"
         )
         raise InputError(msg)
+    _check_polygon(points)
     return points
+
+
+# Settings are made anew at every step of a slider: what has been found possible is not checked again.
+@lru_cache(maxsize=64)
+def _check_polygon(points: Vertices) -> None:
+    """Refuse a polygon that no clump can lie in, before it is written into a project."""
+    try:
+        simple_polygon(points)
+    except InputError as error:
+        msg = f"gc_box cannot be used: {error}"
+        raise InputError(msg) from None
+
+
+@lru_cache(maxsize=64)
+def _check_cosmology(hubble: float, omega_m: float, omega_de: float) -> None:
+    """Refuse densities without a Big Bang, before they are written into a project."""
+    age_of_universe(0.0, cosmology=make_cosmology(hubble, omega_m, omega_de))

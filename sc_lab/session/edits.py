@@ -10,22 +10,13 @@ import astropy.units as u
 import numpy as np
 
 from sc_lab.errors import InputError
-from sc_lab.population.settings import Settings
+from sc_lab.population.settings import SETTING_UNITS, Settings
 from sc_lab.session.document import Document
-from sc_lab.units import AGE, MASS, RADIUS, value_in
+from sc_lab.units import value_in
 
 __all__ = ["EDITS", "Edit", "apply_edit", "describe_edit", "plain_arguments"]
 
 Edit: TypeAlias = Callable[..., Document]
-
-#: Units of the settings that may be given as a Quantity; the log keeps bare numbers in them.
-_SETTING_UNITS: dict[str, u.UnitBase] = {
-    "size_threshold": RADIUS,
-    "age_max": AGE,
-    "mass_min": MASS,
-    "mass_max": MASS,
-    "hubble": u.km / u.s / u.Mpc,
-}
 
 _SHOWN_IDS = 5
 
@@ -285,7 +276,7 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     out: dict[str, Any] = {}
     for name, value in arguments.items():
-        unit = _SETTING_UNITS.get(name)
+        unit = SETTING_UNITS.get(name)
         if unit is not None and isinstance(value, u.Quantity):
             value = value_in(value, unit, name)  # noqa: PLW2901
         out[name] = _plain(value)
