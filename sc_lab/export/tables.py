@@ -80,7 +80,8 @@ def catalog_table(population: Population, *, draws: bool = False) -> QTable:
         if entry is not None and (not entry.draws or draws) and not entry.computed and not replaced:
             out[name] = catalog[name].copy()
     for name, values in computed.items():
-        out[name] = _masked(values)
+        if draws or not (entry := find_column(name)) or not entry.draws:
+            out[name] = _masked(values)
     for name in foreign:
         if name not in out.colnames:
             with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,8 +22,7 @@ from sc_lab.population.histograms import Histogram, bin_edges, count, scale
 from sc_lab.population.quantities import QUANTITIES, quantity
 from sc_lab.population.settings import Settings
 from sc_lab.population.store import Store
-from sc_lab.properties import joint_draws, lens_models, reference_values, select_candidates
-from sc_lab.units import value_in
+from sc_lab.properties import joint_draws, lens_models, lens_scaling, reference_values, select_candidates
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sc_lab.cmf import MassFunctionFit
     from sc_lab.colours import GCMembership
-    from sc_lab.properties import Draws, ReferenceValues
+    from sc_lab.properties import Draws, LensScaling, ReferenceValues
     from sc_lab.units import FloatArray
 
 __all__ = ["STATUS", "Population", "analyse"]
@@ -45,6 +45,8 @@ _CLUMP, _CANDIDATE, _IN_CMF, _GC, _EXCLUDED = range(5)
 #: Quantities whose error bars come from the joint draws.
 _DRAWN = ("mass", "r_eff", "age_onset", "mu", "sfr", "sigma_mass", "sigma_sfr", "dynamical_age", "z_form")
 _PC2_PER_KPC2 = 1e6
+#: Relative width of draws below which only round-off makes them differ.
+_ROUNDING = 1e-12
 
 
 class Population:
@@ -113,12 +115,16 @@ class Population:
             If an identifier or a setting is unknown, or a value impossible.
         """
         changed = self.settings.replace(**settings) if settings else self.settings
+        if changed.lens_model not in self.lens_models:
+            known = ", ".join(map(repr, self.lens_models))
+            msg = f"the catalogue has no lens model {changed.lens_model!r}; it has {known} ('' is the reference model)"
+            raise InputError(msg)
         return Population(
             self.catalog,
             changed,
             excluded=self.excluded if excluded is None else _reasons(excluded, self.index),
             kept=self.kept if kept is None else _known(kept, self.index, "kept"),
-            notes=self.notes if notes is None else {k: notes[k] for k in _known(notes, self.index, "notes")},
+            notes=self.notes if notes is None else _texts(notes, self.index, "notes"),
             store=self.store,
         )
 
@@ -193,8 +199,12 @@ class Population:
         out: FloatArray
         if name in ("mass", "r_eff", "mu", "age_onset", "sfr"):
             out = getattr(ref, "age" if name == "age_onset" else name)
-        elif name in ("z", "abs_mag_v"):
-            out = self.store.get(f"values {name}", (), lambda: catalogs.values(self.catalog, name))
+        elif name == "z":
+            out = self.store.get("values z", (), lambda: catalogs.values(self.catalog, "z"))
+        elif name == "abs_mag_v":
+            out = self._get(
+                "values abs_mag_v", ("lens_model",), lambda: catalogs.values(self.catalog, name) + self._fainter
+            )
         elif name == "sigma_mass":
             out = self._get(
                 "values sigma_mass", ("lens_model", "within"), lambda: _sigma(ref.mass, ref.r_eff, settings.within)
@@ -216,6 +226,15 @@ class Population:
                 lambda: formation_redshift(self.values("z"), ref.age, cosmology=self.cosmology),
             )
         return out
+
+    @property
+    def _scaling(self) -> LensScaling:
+        return self._get("scaling", ("lens_model",), lambda: lens_scaling(self.catalog, self.settings.lens_model))
+
+    @property
+    def _fainter(self) -> FloatArray:
+        """What the lens model adds to absolute magnitudes [mag]: more magnification, less light of its own."""
+        return np.asarray(-2.5 * np.log10(self._scaling.flux))
 
     def scaled(self, name: str) -> FloatArray:
         """Return a quantity as plots show it: its decimal logarithm where the registry says so.
@@ -304,11 +323,19 @@ class Population:
         Returns
         -------
         err_lo, err_hi : ndarray
-            Shape of the rows, both positive; NaN where there is no error.
+            Shape of the rows, both positive or zero; NaN where there is no error.
+
+        Raises
+        ------
+        InputError
+            If there is no such quantity.
         """
+        quantity(name)
         if name not in _DRAWN:
             # Redshifts are taken as exact, as the paper does.
-            err = catalogs.values(self.catalog, "abs_mag_v_err") if name == "abs_mag_v" else np.full(self.n, np.nan)
+            err = np.full(self.n, np.nan)
+            if name == "abs_mag_v":
+                err = np.where(np.isnan(self.values(name)), np.nan, catalogs.values(self.catalog, "abs_mag_v_err"))
             return err[rows], err[rows]
         bars: _Bars = self._get(
             f"errors {name}",
@@ -321,8 +348,10 @@ class Population:
         for block in np.array_split(new, max(1, len(new) // 2048)) if len(new) else ():
             q16, q84 = _interval(self.drawn(name, block))
             value = self.values(name)[block]
+            # Draws that do not scatter are a value without errors, not one with errors of zero.
+            q16[q84 - q16 <= _ROUNDING * np.abs(q84)] = np.nan
             bars.low[block] = np.maximum(value - q16, 0.0)
-            bars.high[block] = np.maximum(q84 - value, 0.0)
+            bars.high[block] = np.where(np.isnan(q16), np.nan, np.maximum(q84 - value, 0.0))
             bars.known[block] = True
         return bars.low[wanted], bars.high[wanted]
 
@@ -571,19 +600,17 @@ class Population:
         dict
             Arrays of shape (n,): Quantities where there is a unit, flags as bool, texts as str.
         """
-        units = {"mass": u.Msun, "r_eff": u.pc, "sigma_mass": u.Msun / u.pc**2}
-        out: dict[str, Any] = {}
         # Under another lens model the catalogue's own columns would contradict the computed ones.
-        rescaled = ("mu", "mass", "r_eff") if self.settings.lens_model else ()
-        for name in (*rescaled, "sigma_mass", "dynamical_age", "z_form"):
-            unit = units.get(name)
+        out: dict[str, Any] = self._rescaled() if self.settings.lens_model else {}
+        for name in ("sigma_mass", "dynamical_age", "z_form"):
+            unit = u.Msun / u.pc**2 if name == "sigma_mass" else None
             low, high = self.errors(name)
             for suffix, values in (("", self.values(name)), ("_err_lo", low), ("_err_hi", high)):
                 out[name + suffix] = values if unit is None else values * unit
             if name == "sigma_mass":
                 out["sigma_mass_is_limit"] = self.r_eff_is_limit.copy()
-        undefined = self.store.get("undefined", _Identity(out["z_form"]), self._undefined)
-        out["z_form_undefined"] = undefined
+        names = ("hubble", "omega_m", "omega_de", "lens_model", "n_populations", "seed")
+        out["z_form_undefined"] = self._get("undefined", names, self._undefined)
         if self.has_gc_colours:
             out["gc_probability"] = self.gc.probability
         out["gc_contaminant"] = self.gc_contaminant
@@ -592,6 +619,32 @@ class Population:
         out["excluded"] = np.array([name in self.excluded for name in self.ids])
         out["exclusion_reason"] = np.array([self.excluded.get(name, "") for name in self.ids], dtype=str)
         out["note"] = np.array([self.notes.get(name, "") for name in self.ids], dtype=str)
+        return out
+
+    def _rescaled(self) -> dict[str, Any]:
+        """Return the lensed columns of the catalogue as another lens model has them.
+
+        Their errors and draws stay what they are in every catalogue, those at fixed magnification: who
+        reads the export as a catalogue adds the errors of the magnification, which stand beside them.
+        """
+        scaling, model, present = self._scaling, self.settings.lens_model, self.catalog.colnames
+        out: dict[str, Any] = {}
+        for name in ("mu", "mu_t"):
+            for suffix in ("", "_err_lo", "_err_hi"):
+                if {name + suffix, f"{name}_{model}{suffix}"} & set(present):
+                    out[name + suffix] = catalogs.values(self.catalog, f"{name}_{model}{suffix}")
+        factors = {"mass": scaling.flux, "sfr": scaling.flux, "r_eff": scaling.size}
+        for name in present:
+            base = re.sub(r"_(err_lo|err_hi|draws)$", "", name)
+            if base in factors:
+                factor = factors[base]
+                values = catalogs.values(self.catalog, name)
+                out[name] = (
+                    values * (factor if values.ndim == 1 else factor[:, None]) * catalogs.column(name).astropy_unit
+                )
+            elif catalogs.find_column(name) is not None and re.fullmatch(r"abs_mag_[a-z0-9]+(_err)?", name):
+                shift = 0.0 * self._fainter if name.endswith("_err") else self._fainter
+                out[name] = (catalogs.values(self.catalog, name) + shift) * u.mag
         return out
 
     def _undefined(self) -> FloatArray:
@@ -721,23 +774,13 @@ def analyse(
     True
     """
     table = catalogs.validate(catalog)
-    settings = {name: _bare(name, value) for name, value in settings.items()}
     empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store())
     return empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
 
 
-_SETTING_UNITS = {"size_threshold": u.pc, "age_max": u.Myr, "mass_min": u.Msun, "mass_max": u.Msun}
-
-
-def _bare(name: str, value: Any) -> Any:
-    """Return a setting as a bare number in the house unit."""
-    if isinstance(value, u.Quantity) and name in _SETTING_UNITS:
-        return float(value_in(value, _SETTING_UNITS[name], name))
-    return value
-
-
 def _known(ids: Iterable[str], index: Mapping[str, int], what: str) -> tuple[str, ...]:
-    ids = tuple(ids)
+    # A lone identifier is text too, and would fall apart into its letters.
+    ids = (ids,) if isinstance(ids, str) else tuple(ids)
     unknown = [name for name in ids if name not in index]
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
@@ -746,10 +789,23 @@ def _known(ids: Iterable[str], index: Mapping[str, int], what: str) -> tuple[str
     return ids
 
 
+def _texts(said: Mapping[str, str], index: Mapping[str, int], what: str) -> dict[str, str]:
+    """Return texts by identifier, all known and all text."""
+    if not isinstance(said, Mapping):
+        msg = f"{what} is a {type(said).__name__}; give a mapping of identifier to text"
+        raise InputError(msg)
+    out = {name: said[name] for name in _known(said, index, what)}
+    wrong = [name for name, text in out.items() if not isinstance(text, str)]
+    if wrong:
+        msg = f"{what} gives {out[wrong[0]]!r} for {wrong[0]!r}; give text, empty where there is nothing to say"
+        raise InputError(msg)
+    return out
+
+
 def _reasons(excluded: Mapping[str, str] | Iterable[str], index: Mapping[str, int]) -> dict[str, str]:
-    reasons = dict(excluded) if isinstance(excluded, Mapping) else dict.fromkeys(excluded, "")
-    _known(reasons, index, "excluded")
-    return reasons
+    if isinstance(excluded, Mapping):
+        return _texts(excluded, index, "excluded")
+    return dict.fromkeys(_known(excluded, index, "excluded"), "")
 
 
 def _sigma(amount: FloatArray, r_eff: FloatArray, within: str) -> FloatArray:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import is_dataclass
 from typing import Any, TypeVar, cast
+
+import numpy as np
 
 __all__ = ["Store"]
 
@@ -44,7 +47,7 @@ class Store:
         Returns
         -------
         object
-            What ``make`` returned, now or earlier.
+            What ``make`` returned, now or earlier; its arrays are read-only, because many share them.
         """
         with self._lock:
             products = self._stages.setdefault(stage, OrderedDict())
@@ -52,8 +55,25 @@ class Store:
                 products.move_to_end(key)
                 return cast("T", products[key])
             value = make()
+            _freeze(value)
             self.computed[stage] = self.computed.get(stage, 0) + 1
             products[key] = value
             while len(products) > self._depth:
                 products.popitem(last=False)
             return value
+
+
+def _freeze(product: Any) -> None:
+    """Make the arrays of a product read-only: a change of one would silently be a change of all that share it."""
+    if isinstance(product, np.ndarray):
+        product.setflags(write=False)
+    elif isinstance(product, dict):
+        for each in product.values():
+            _freeze(each)
+    elif isinstance(product, tuple):
+        for each in product:
+            _freeze(each)
+    elif is_dataclass(product):
+        for each in vars(product).values():
+            if isinstance(each, np.ndarray):
+                each.setflags(write=False)
