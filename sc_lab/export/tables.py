@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import itertools
 import json
 import math
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable
@@ -309,7 +310,19 @@ def _ecsv(table: Table) -> bytes:
     plain.meta[META_KEY] = json.loads(record_json(table.meta))
     stream = io.StringIO()
     plain.write(stream, format="ascii.ecsv", delimiter=",")
-    return stream.getvalue().encode()
+    # The header ends with the line of names, as many lines after the start as there are comments.
+    lines = stream.getvalue().split("\n")
+    first = next(number for number, line in enumerate(lines) if not line.startswith("#")) + 1
+    lines[first:] = [_as_data(line) for line in lines[first:]]
+    return "\n".join(lines).encode()
+
+
+def _as_data(line: str) -> str:
+    """Return a line of a table so that no reader takes it for a comment and drops the row."""
+    if not line.startswith("#"):
+        return line
+    cell, comma, rest = line.partition(",")
+    return f'"{cell}"{comma}{rest}'
 
 
 def _fits(table: Table) -> bytes:
@@ -387,14 +400,15 @@ def _votable(table: Table) -> bytes:
         '<RESOURCE type="results">',
         f'<TABLE name="catalog" nrows="{len(table)}">',
     ]
-    for number, each in enumerate(flat):
+    ids = _vo_ids([each.name for each in flat])
+    for identifier, each in zip(ids, flat, strict=True):
         depth = "" if each.data.ndim == 1 else f' arraysize="{int(np.prod(each.data.shape[1:]))}"'
         kind = {"U": 'datatype="unicodeChar" arraysize="*"', "b": 'datatype="boolean"', "i": 'datatype="long"'}.get(
             each.kind, 'datatype="double"'
         )
         unit = _vo_unit(each)
         extra = (f" unit={quoteattr(unit)}" if unit else "") + (f" ucd={quoteattr(each.ucd)}" if each.ucd else "")
-        lines.append(f'<FIELD ID="c{number}" name={quoteattr(each.name)} {kind}{depth}{extra}>')
+        lines.append(f'<FIELD ID="{identifier}" name={quoteattr(each.name)} {kind}{depth}{extra}>')
         lines.append(f"<DESCRIPTION>{escape(each.description)}</DESCRIPTION>")
         lines.append("</FIELD>")
     lines.append("<DATA><TABLEDATA>")
@@ -402,6 +416,13 @@ def _votable(table: Table) -> bytes:
     lines += [f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in row)}</TR>" for row in zip(*columns, strict=True)]
     lines += ["</TABLEDATA></DATA>", "</TABLE>", "</RESOURCE>", "</VOTABLE>", ""]
     return "\n".join(lines).encode()
+
+
+def _vo_ids(names: list[str]) -> list[str]:
+    """Return XML identifiers of columns: their names where XML allows them, because astropy names columns by these."""
+    plain = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+    free = (other for number in itertools.count() if (other := f"column_{number}") not in names)
+    return [name if plain.fullmatch(name) else next(free) for name in names]
 
 
 def _vo_unit(each: _Flat) -> str:
@@ -445,10 +466,16 @@ def _csv(table: Table) -> bytes:
     for each in flat:
         unit = f" [{each.unit_text}]" if each.unit_text else ""
         stream.write(f"# {each.name}{unit}: {each.description}\n")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([each.name for each in flat])
-    writer.writerows(zip(*(_cells(each) for each in flat), strict=True))
+    stream.write(",".join(_quoted(each.name) for each in flat) + "\n")
+    cells = [[_quoted(cell) for cell in _cells(each)] for each in flat]
+    # A blank line would be no row at all.
+    stream.writelines((",".join(row) or '""') + "\n" for row in zip(*cells, strict=True))
     return stream.getvalue().encode()
+
+
+def _quoted(cell: str) -> str:
+    """Return a CSV cell; one with "#" is quoted too, or readers told of comments would drop what follows."""
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"#\r\n') else cell
 
 
 def _cells(each: _Flat) -> list[str]:

@@ -170,6 +170,32 @@ def test_an_export_gives_the_same_bytes_here_and_in_another_process(tmp_path, su
     assert out.stdout.strip() == hashlib.sha256(first).hexdigest()
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_identifier_that_looks_like_a_comment_keeps_its_row(tmp_path, suffix):
+    """Readers of ECSV and of CSV with comments drop a line that begins with "#"."""
+    names = ["#1", "# two, and", 'x "#3"', "4"]
+    table = validate(Table({"id": names, "z": [1.0, 2.0, 3.0, 4.0], "field": ["a#b", "#", "", "c"]}))
+    path = write_table(table, tmp_path / f"t{suffix}")
+    again = read_catalog(path)
+    assert texts(again, "id") == names
+    assert texts(again, "field") == ["a#b", "#", "", "c"]
+    if suffix in (".ecsv", ".csv"):
+        options = {"format": "ascii.csv", "comment": "#"} if suffix == ".csv" else {"format": "ascii.ecsv"}
+        assert Table.read(path, **options)["id"].tolist() == names
+
+
+def test_a_table_of_one_column_of_empty_texts_keeps_its_rows(tmp_path):
+    path = write_table(Table({"txt": ["", "a", ""]}), tmp_path / "t.csv")
+    assert len(Table.read(path, format="ascii.csv", comment="#")) == 3
+
+
+def test_astropy_names_the_columns_of_a_votable_as_they_are(tmp_path):
+    """By default it takes the XML identifiers of the columns for their names."""
+    table = Table({"id": ["a"], "z": [1.0], "column_0": [1.0], "<b> ü": [2.0]})
+    found = Table.read(write_table(table, tmp_path / "t.vot")).colnames
+    assert found == ["id", "z", "column_0", "column_1"]
+
+
 def test_an_export_leaves_no_row_out_and_orders_its_columns():
     table = catalog_table(population())
     assert len(table) == 3
