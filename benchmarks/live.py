@@ -75,7 +75,8 @@ class Tool:
             const page = all(document);
             const ours = page.find((e) => e.matches("input[type=range]") &&
               e.getRootNode().querySelector(`label[for="${e.id}"]`)?.textContent === label);
-            const named = page.find((e) => e.matches(".widget-label, .bk-slider-title") && e.textContent.trim().startsWith(label));
+            const titles = page.filter((e) => e.matches(".widget-label, .bk-slider-title"));
+            const named = titles.find((e) => e.textContent.trim().startsWith(label));
             let around = named;
             while (around && !around.querySelector?.(".noUi-handle")) around = around.parentNode ?? around.host;
             const handle = ours ?? around?.querySelector(".noUi-handle");
@@ -296,7 +297,7 @@ class Run:
     # ---- the report ----------------------------------------------------------------------------------------------
     def report(self) -> str:
         lines = [
-            f"{'milliseconds from the input to the paint of all plots':<56}{'plots':>6}{'median':>9}{'p95':>9}{'n':>5}{'missed':>8}"
+            f"{'ms from the input to the paint of all plots':<56}{'plots':>6}{'median':>9}{'p95':>9}{'n':>5}{'missed':>8}"
         ]
         for series in self.series.values():
             if series.paint:

@@ -21,7 +21,7 @@ pane = BokehPane(column(side_by_side(figures), sizing_mode="stretch_width"))
 slider = LiveSlider(value=50.0, min=0.0, max=100.0, step=1.0, label="echo")
 
 
-def move(value, final):
+def move(value, _final):
     with pane.hold():
         for source in sources:
             source.data = {"x": [value / 100], "y": [0.5]}
