@@ -93,7 +93,7 @@ def surface_density(mass: Any, r_eff: Any, *, within: str = "half") -> u.Quantit
     Raises
     ------
     InputError
-        If a radius is not above zero, a mass is negative or the convention is unknown.
+        If a radius is not above zero, a mass is negative, the shapes do not broadcast or the convention is unknown.
     UnitMismatchError
         If an input has a unit of the wrong kind.
 
@@ -111,6 +111,7 @@ def surface_density(mass: Any, r_eff: Any, *, within: str = "half") -> u.Quantit
         msg = f"within is {within!r}; the conventions are 'half' (M / 2 pi R^2) and 'total' (M / pi R^2)"
         raise InputError(msg)
     mass_msun, radius_pc = _mass(mass), _radius(r_eff)
+    _refuse_shapes(mass=mass_msun, r_eff=radius_pc)
     return mass_msun / (_DIVISOR[within] * np.pi * radius_pc**2) * SURFACE_DENSITY
 
 
@@ -132,7 +133,7 @@ def crossing_time(mass: Any, r_eff: Any) -> u.Quantity:
     Raises
     ------
     InputError
-        If a radius is not above zero or a mass is negative.
+        If a radius is not above zero, a mass is negative or the shapes do not broadcast.
     UnitMismatchError
         If an input has a unit of the wrong kind.
 
@@ -141,6 +142,7 @@ def crossing_time(mass: Any, r_eff: Any) -> u.Quantity:
     Gieles & Portegies Zwart 2011, equation 1; G = 0.0044985 pc3 / (Msun Myr2).
     """
     mass_msun, radius_pc = _mass(mass), _radius(r_eff)
+    _refuse_shapes(mass=mass_msun, r_eff=radius_pc)
     with np.errstate(divide="ignore"):
         return 10.0 * np.sqrt(radius_pc**3 / (_G * mass_msun)) * AGE
 
@@ -165,7 +167,7 @@ def dynamical_age(mass: Any, r_eff: Any, age: Any) -> FloatArray:
     Raises
     ------
     InputError
-        If a radius is not above zero, or a mass or an age is negative.
+        If a radius is not above zero, a mass or an age is negative, or the shapes do not broadcast.
     UnitMismatchError
         If an input has a unit of the wrong kind.
 
@@ -176,6 +178,7 @@ def dynamical_age(mass: Any, r_eff: Any, age: Any) -> FloatArray:
     age_myr = value_in(age, AGE, "age")
     _refuse(age_myr < 0, age_myr, "age", "0 Myr or more")
     mass_msun, radius_pc = _mass(mass), _radius(r_eff)
+    _refuse_shapes(mass=mass_msun, r_eff=radius_pc, age=age_myr)
     # Written as one product so that a zero mass gives zero, not 0 / inf with a warning.
     return np.asarray(0.1 * age_myr * np.sqrt(_G * mass_msun / radius_pc**3), dtype=float)
 
@@ -256,7 +259,7 @@ def limit_arrow(r_eff: Any, sigma: Any, *, factor: float = 1.6) -> tuple[u.Quant
     -----
     Claeyssens et al. 2026, figure 7.
     """
-    if not (np.isfinite(factor) and factor > 1.0):
+    if not isinstance(factor, (int, float, np.number)) or not (np.isfinite(factor) and factor > 1.0):
         msg = f"factor is {factor!r}; give a finite number greater than 1, so that the arrow points to smaller sizes"
         raise InputError(msg)
     radius_pc = _radius(r_eff)
@@ -275,6 +278,16 @@ def _radius(r_eff: Any) -> FloatArray:
     out = value_in(r_eff, RADIUS, "r_eff")
     _refuse(out <= 0, out, "r_eff", "more than 0 pc, NaN where there is no number")
     return out
+
+
+def _refuse_shapes(**arrays: FloatArray) -> None:
+    """Refuse shapes that do not broadcast in words."""
+    try:
+        np.broadcast_shapes(*(each.shape for each in arrays.values()))
+    except ValueError:
+        found = ", ".join(f"{name} has the shape {each.shape}" for name, each in arrays.items())
+        msg = f"{found}; these do not broadcast; give one value of each for every object"
+        raise InputError(msg) from None
 
 
 def _refuse(wrong: npt.NDArray[np.bool_], values: FloatArray, name: str, allowed: str) -> None:

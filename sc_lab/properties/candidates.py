@@ -29,7 +29,7 @@ def select_candidates(
     threshold : `~astropy.units.Quantity` or float
         Size threshold [pc]; 20 pc by default. A radius of exactly the threshold is not a candidate.
     is_limit : array_like of bool, optional
-        True where ``r_eff`` is an upper limit, same shape; None means nowhere.
+        True where ``r_eff`` is an upper limit, same shape; None means nowhere, and so does a masked flag.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def select_candidates(
     Raises
     ------
     InputError
-        If the threshold is not above zero or the shapes differ.
+        If the threshold is not above zero, a flag is neither true nor false, or the shapes differ.
     UnitMismatchError
         If an input has a unit that is not one of length.
 
@@ -66,7 +66,14 @@ def select_candidates(
         out: npt.NDArray[np.bool_] = np.asarray(radius_pc < limit_pc)
     if is_limit is None:
         return out
-    limit = np.asarray(is_limit, dtype=bool)
+    hidden = getattr(is_limit, "mask", None)
+    limit = np.asarray(np.ma.getdata(is_limit))
+    if limit.dtype != np.bool_ and not np.isin(limit, (0, 1)).all():
+        msg = f"is_limit has values such as {limit.ravel()[0]!r}; give True where the radius is an upper limit, else False"
+        raise InputError(msg)
+    limit = limit.astype(bool)
+    if hidden is not None and not callable(hidden):
+        limit = limit & ~np.asarray(hidden, dtype=bool)
     if limit.shape != radius_pc.shape:
         msg = f"is_limit has the shape {limit.shape} and r_eff {radius_pc.shape}; give one flag for each radius"
         raise InputError(msg)

@@ -134,3 +134,12 @@ def test_critical_densities_are_cited_and_a_factor_ten_apart():
     assert (hierarchical.density.to_value(u.Msun / u.pc**2), hierarchical.name) == (2e4, "hierarchical")
     assert "Rantala" in monolithic.citation
     assert "Rantala" in hierarchical.citation
+
+
+def test_shapes_that_do_not_fit_are_refused_with_their_names():
+    with pytest.raises(InputError, match=r"mass has the shape \(3,\), r_eff has the shape \(2,\)"):
+        surface_density([1.0, 2.0, 3.0], [1.0, 2.0])
+    with pytest.raises(InputError, match=r"age has the shape \(3,\)"):
+        dynamical_age([1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="factor is '2'"):
+        limit_arrow(10.0, 100.0, factor="2")

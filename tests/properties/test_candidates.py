@@ -54,3 +54,13 @@ def test_the_published_clumps_of_smacs0723_give_34_candidates(real_data):
     assert np.count_nonzero(r_eff < 20) == 33
     assert np.count_nonzero(r_eff == 20) == 2
     assert found[np.isnan(r_eff)].tolist() == [True]
+
+
+def test_flags_are_true_or_false_and_a_masked_one_is_no_limit():
+    nan = float("nan")
+    masked = np.ma.array([True, True], mask=[False, True])
+    assert select_candidates([nan, nan], is_limit=masked).tolist() == [True, False]
+    assert select_candidates([nan, nan], is_limit=[1, 0]).tolist() == [True, False]
+    for wrong in (["no"], [nan]):
+        with pytest.raises(InputError, match="is_limit has values such as"):
+            select_candidates([nan], is_limit=wrong)
