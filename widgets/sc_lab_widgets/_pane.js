@@ -307,8 +307,13 @@ class PaneView {
     }
   }
 
-  picture(figure, kind) {
-    const view = this.views?.find_one_by_id(figure);
+  async picture(figure, kind) {
+    // A figure that came into the document just now is still being built.
+    let view = null;
+    const ready = () => (view = this.views?.find_one_by_id(figure)) && (view._render_count ?? 1) > 0;
+    for (let i = 0; i < 100 && !ready(); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     if (!view) throw new Error("the figure is not on the page");
     return view.export(kind).to_blob();
   }

@@ -143,10 +143,8 @@ class Workbench:
         with self.pane.hold():
             if view not in self._views:
                 self._views[view] = self._make_view(view)
-                self._root.children = [*self._root.children, self._views[view]]
-            for name, layout in self._views.items():
-                layout.visible = name == view
-            self._picture.options = sorted(self._pictures())
+            # Only what is shown is in the document: hidden figures would be laid out anew at every change of a title.
+            self._root.children = [self._views[view]]
             for name, panel in self.panels.items():
                 panel.visible = name == view if name in VIEWS else view == "overview"
             self.host.refresh()
@@ -360,7 +358,12 @@ class Workbench:
         self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
 
     def _pictures(self) -> dict[str, Panel]:
-        return {name: panel for panel in self.panels.values() for name in panel.figures}
+        # Of two figures of one name the one on the screen is meant.
+        return {
+            name: panel
+            for panel in sorted(self.panels.values(), key=lambda panel: panel.visible)
+            for name in panel.figures
+        }
 
     def save_as(self, path: str | PathLike[str]) -> None:
         """Keep every step of the session, done and to come, in a project file.
@@ -400,6 +403,10 @@ class Workbench:
         if figure not in pictures:
             msg = f"there is no figure {figure!r}; there are {', '.join(sorted(pictures))}"
             raise InputError(msg)
+        if not pictures[figure].visible:
+            # What is not on the screen has not followed either.
+            views = [view for view, panel in self.panels.items() if panel is pictures[figure] and view in VIEWS]
+            self.controls.view.value = views[0] if views else "overview"
         pictures[figure].save(
             path, figure, overwrite=overwrite, done=lambda written: self.message.show(f"wrote {written}")
         )
