@@ -120,6 +120,7 @@ def latex_table(
     if style not in ("deluxetable", "tabular"):
         msg = f"style is {style!r}; the styles are 'deluxetable' and 'tabular'"
         raise InputError(msg)
+    columns = [columns] if isinstance(columns, str) else columns
     names = [name for name in _DEFAULT if name in table.colnames] if columns is None else list(columns)
     entries = []
     for name in names:

@@ -199,7 +199,12 @@ def write_atomically(path: Path, make: Callable[[], bytes], *, overwrite: bool) 
     InputError
         If the file exists and may not be replaced, is a folder, or cannot be written.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        msg = f"{path} is no name for a file: {error.strerror or error}; give another"
+        raise InputError(msg) from error
+    if is_folder:
         msg = f"{path} is a folder; give the name of a file in it"
         raise InputError(msg)
     if path.exists() and not overwrite:
@@ -209,7 +214,8 @@ def write_atomically(path: Path, make: Callable[[], bytes], *, overwrite: bool) 
         msg = f"the folder {path.parent} does not exist; make it first, or write elsewhere"
         raise InputError(msg)
     content = make()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Not made from the name of the file, which may be as long as names can be.
+    temporary = path.with_name(f".sc_lab.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)

@@ -192,7 +192,7 @@ def _number(name: str, value: Any, *, low: float) -> float:
         value = float(value_in(value, SETTING_UNITS[name], name))
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number <= low:
         bound = "" if low == -math.inf else f" greater than {low:g}"

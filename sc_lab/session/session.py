@@ -219,7 +219,7 @@ class Session:
     ProjectError
         If the project cannot be used, or is about another catalogue.
     InputError
-        If the catalogue has no usable column ``id``.
+        If the catalogue is no table or has no usable column ``id``.
 
     Notes
     -----
@@ -247,6 +247,12 @@ class Session:
     """
 
     def __init__(self, catalog: Table, project: str | os.PathLike[str] | None = None) -> None:
+        if not isinstance(catalog, Table):
+            msg = (
+                f"catalog is a {type(catalog).__name__}; give a table as sc_lab.catalog.read_catalog returns it, "
+                "or open a project file with Session.open"
+            )
+            raise InputError(msg)
         with kept_as_columns():
             table = QTable(catalog, copy=True)
         _ids_of(table)

@@ -134,3 +134,8 @@ def test_latex_refuses_unknown_columns_and_styles():
         latex_table(catalogue(), ["nope"])
     with pytest.raises(InputError, match="the styles are 'deluxetable' and 'tabular'"):
         latex_table(catalogue(), style="fancy")
+
+
+def test_a_lone_column_is_one_column():
+    table = Table({"id": ["a"], "z": [1.0]})
+    assert latex_table(table, columns="z") == latex_table(table, columns=["z"])

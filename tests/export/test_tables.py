@@ -252,6 +252,14 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_may_be_as_long_as_names_can_be_and_no_longer(tmp_path):
+    table = Table({"id": ["a"], "z": [1.0]})
+    assert write_table(table, tmp_path / ("a" * 250 + ".csv")).exists()  # 255 bytes are what file systems hold
+    with pytest.raises(InputError, match=r"no name for a file|could not be written"):
+        write_table(table, tmp_path / ("a" * 300 + ".csv"))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_unknown_formats_and_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"cannot be told from 't\.doc'"):
         write_table(catalogue(), tmp_path / "t.doc")

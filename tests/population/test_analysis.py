@@ -169,6 +169,7 @@ def test_settings_take_quantities(catalog):
         ({"gc_box": [(0, 0)]}, "at least three"),
         ({"gc_box": [(0, 0), (1, 1), (1, 0), (0, 1)]}, "gc_box cannot be used: the polygon crosses"),
         ({"omega_de": 5.0}, "no Big Bang"),
+        ({"age_max": 10**400}, "age_max is 1"),
         ({"excluded": {"AS-1": None}}, "excluded names"),
         ({"notes": ["AS-1"]}, "notes is a list"),
         ({"hubble": 70 * u.pc}, "hubble has the unit"),

@@ -258,3 +258,9 @@ def test_changing_ones_own_table_later_does_not_reach_the_session(catalog):
     session = Session(catalog)
     catalog["z"][0] = 99.0
     assert session.catalog["z"][0] == 6.1
+
+
+@pytest.mark.parametrize("wrong", ["clumps.ecsv", None, {"id": ["a"], "z": [1.0]}])
+def test_what_is_no_table_is_refused_with_the_way_to_make_one(wrong):
+    with pytest.raises(InputError, match="read_catalog"):
+        Session(wrong)
