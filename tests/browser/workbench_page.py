@@ -24,7 +24,8 @@ PLANES = ("gc_colours", "size_magnitude", "density_size", "formation")
 START = ["from sc_lab_widgets import Workbench", "wb = Workbench()\nwb"]
 
 _COLUMN = """([figure, source, column]) => {
-  const found = __probe.plot(figure).model.renderers.find((r) => r.data_source?.name === source);
+  const found = __probe.plot(figure)?.model.renderers.find((r) => r.data_source?.name === source);
+  if (!found) return null;
   const data = found.data_source.data;
   return [...(data.get?.(column) ?? data[column] ?? [])]; }"""
 
@@ -36,7 +37,7 @@ _DEEP = """(selector) => { const out = []; (function look(root) { for (const e o
 
 def columns(page: Browser, figure: str, source: str, column: str) -> list[Any]:
     """Return a column that the browser holds, by the name of its source."""
-    return list(page.js(_COLUMN, [figure, source, column]))
+    return list(page.js(_COLUMN, [figure, source, column]) or [])
 
 
 def kernel_rows(page: Browser, flag: str) -> list[int]:
