@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "as_session"]
 
-#: Pause after the last change before the slower part of the panels follows [s]: longer than the steps of a drag
-#: lie apart, and short enough that all has settled well within 300 ms.
-_PAUSE = 0.05
+#: The slower parts follow at the latest this long after a change [s], where no page says that it has painted.
+_PATIENCE = 0.5
 
 #: Where a session's catalogue was read from, for the text that `Panel.code` prints.
 _PATHS: weakref.WeakKeyDictionary[Session, str] = weakref.WeakKeyDictionary()
@@ -114,7 +114,7 @@ class Host:
         self._lock = threading.RLock()
         self._loop = _running_loop()
         self._waiting: asyncio.TimerHandle | None = None
-        self._changes = 0
+        self._changes = self._refined = 0
         self.sources.update(self.population, self.selection)
         owner = weakref.ref(self)
 
@@ -160,8 +160,8 @@ class Host:
     def refresh(self) -> None:
         """Bring every visible panel up to date and send it as one message.
 
-        In a notebook the rest (bootstrap, table, status lines) follows once the changes pause: a drag
-        must not wait for them.
+        In a notebook the rest (bootstrap, table, status lines) follows when the page has painted
+        that and nothing new has come: a drag must not wait for it.
         """
         with self._lock, one_thread():
             document, settings = self.session.document, self.session.settings
@@ -181,9 +181,11 @@ class Host:
                 self._refresh()
                 if at_once:
                     self.refine()
+                else:
+                    self.pane.once_painted(partial(self._refine_unless_changed, self._changes))
             self.pane.flush()
         if self._loop is not None and not at_once:
-            self._loop.call_soon_threadsafe(self._refine_after_pause, self._loop, self._changes)
+            self._loop.call_soon_threadsafe(self._refine_later, self._loop, self._changes)
 
     def _refresh(self) -> None:
         if "base" in self.sources.update(self.population, self.selection):
@@ -193,19 +195,20 @@ class Host:
             if panel.visible:
                 panel.refresh()
 
-    def _refine_after_pause(self, loop: asyncio.AbstractEventLoop, change: int) -> None:
+    def _refine_later(self, loop: asyncio.AbstractEventLoop, change: int) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        self._waiting = loop.call_later(_PAUSE, self._refine_unless_changed, change)
+        self._waiting = loop.call_later(_PATIENCE, self._refine_unless_changed, change)
 
     def _refine_unless_changed(self, change: int) -> None:
         with self._lock:
-            if change == self._changes and self.pane is not None:
+            if change == self._changes and self._refined != change and self.pane is not None:
                 self.refine()
 
     def refine(self) -> None:
         """Bring the slower parts of every visible panel up to date; nothing happens where they are."""
         with self._lock, one_thread(), nullcontext() if self.pane is None else self.pane.hold():
+            self._refined = self._changes
             for panel in self.panels:
                 if panel.visible:
                     panel.refine()

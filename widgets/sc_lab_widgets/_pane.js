@@ -90,7 +90,8 @@ class PaneView {
     this.sent = 0;
     this.ending = new AbortController();
     this.soon = new MessageChannel();
-    this.soon.port1.onmessage = () => this.paint();
+    this.soon.port1.onmessage = () => { this.paint(); this.report(); };
+    this.asked = null;            // number of the patch that the kernel wants to be told of once it is on the screen
     this.pointer = {x: 0, y: 0};
     this.box = document.createElement("div");
     this.box.className = "sc-lab-plots";
@@ -167,6 +168,7 @@ class PaneView {
   }
 
   patch(message, buffers) {
+    this.asked = message.tell ?? this.asked;
     const patch = parsed(buffers);
     // What this view said itself comes back only for the others.
     if (message.origins) patch.events = patch.events.filter((_, i) => message.origins[i] !== this.id);
@@ -181,6 +183,16 @@ class PaneView {
     for (const plot of this.plots()) {
       if (plot._invalidate_all || plot._invalidated_painters.size) plot.repaint();
     }
+  }
+
+  // Told only when the frame is through: a newer step of a slider has been sent by then, and is in the kernel before.
+  report() {
+    const n = this.asked;
+    this.asked = null;
+    if (n === null) return;
+    requestAnimationFrame(() => setTimeout(() => {
+      if (!this.ending.signal.aborted) this.model.send({type: "painted", n});
+    }));
   }
 
   plots() {

@@ -145,6 +145,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
         self._keys: list[Callable[[Key], Any]] = []
         self._images: dict[int, Callable[[bytes], Any]] = {}
         self._requests = itertools.count(1)
+        self._awaited: tuple[int, Callable[[], Any]] | None = None
         self._root: LayoutDOM | None = root
         if root.document is None:
             Document(theme=theme(dark=False)).add_root(root)
@@ -187,6 +188,14 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     @property
     def _depth(self) -> int:
         return getattr(self._held, "depth", 0)
+
+    def once_painted(self, callback: Callable[[], Any]) -> None:
+        """Call back once when a page has painted what is sent next; only the newest callback is kept.
+
+        What was on its way to the kernel when the page had painted is handled before: an unchanged state then means
+        that the user has paused. A hidden page paints nothing and does not answer.
+        """
+        self._awaited = (next(self._requests), callback)
 
     def flush(self) -> None:
         """Send what is waiting now, without waiting for the callback to return.
@@ -238,6 +247,8 @@ class BokehPane(Reporting, anywidget.AnyWidget):
                 self._document.models.flush_synced()
             if ack is not None:
                 message["ack"] = ack
+            if events and self._awaited is not None:
+                message["tell"] = self._awaited[0]
             if events or ack is not None:
                 self.send(message, buffers)
 
@@ -297,6 +308,11 @@ class BokehPane(Reporting, anywidget.AnyWidget):
         kind = content.get("type")
         if kind == "events":
             self._handle_events(content)
+        elif kind == "painted":
+            if self._awaited is not None and self._awaited[0] == content.get("n"):
+                callback, self._awaited = self._awaited[1], None
+                with self.reporting():
+                    callback()
         elif kind == "need_document":
             self._send_document(content["view"])
         elif kind == "need_bokehjs":
