@@ -246,7 +246,15 @@ def _export(options: argparse.Namespace) -> int:
     from sc_lab.export import catalog_table, write_table
     from sc_lab.session import population_of
 
-    with _session(options.project) as session:
+    source = _existing(options.project)
+    if options.output.exists():
+        if options.output.samefile(source):
+            msg = f"'{options.output}' is the input itself, which an export must not replace; give another name"
+            raise InputError(msg)
+        if not options.overwrite:
+            msg = f"'{options.output}' exists and is left as it is; add --overwrite to replace it, or give another name"
+            raise InputError(msg)
+    with _session(source) as session:
         table = catalog_table(population_of(session))
     write_table(table, options.output, overwrite=options.overwrite)
     _say(f"wrote {options.output}: {len(table)} clumps")

@@ -65,7 +65,8 @@ def make_cosmology(hubble: Any, omega_m: float, omega_de: float) -> FLRW:
     InputError
         If a parameter is not finite, or the Hubble constant or the matter density is not above zero.
     """
-    h0 = float(value_in(hubble, _HUBBLE_UNIT, "hubble"))
+    h0 = _one("hubble", hubble, _HUBBLE_UNIT)
+    omega_m, omega_de = _one("omega_m", omega_m, u.one), _one("omega_de", omega_de, u.one)
     if not (math.isfinite(h0) and h0 > 0):
         msg = f"hubble is {h0!r}; give a finite number greater than 0 in km/s/Mpc"
         raise InputError(msg)
@@ -78,6 +79,15 @@ def make_cosmology(hubble: Any, omega_m: float, omega_de: float) -> FLRW:
     if abs(omega_m + omega_de - 1.0) <= _FLAT_TOLERANCE:
         return FlatLambdaCDM(H0=h0, Om0=omega_m, Tcmb0=0.0)
     return LambdaCDM(H0=h0, Om0=omega_m, Ode0=omega_de, Tcmb0=0.0)
+
+
+def _one(name: str, value: Any, unit: u.UnitBase) -> float:
+    """Return one number, or refuse it in words."""
+    number = value_in(value, unit, name)
+    if number.ndim:
+        msg = f"{name} has the shape {number.shape}; give one number"
+        raise InputError(msg)
+    return float(number)
 
 
 def describe(cosmology: FLRW) -> dict[str, Any]:

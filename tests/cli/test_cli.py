@@ -102,6 +102,13 @@ def test_export_replaces_a_file_only_when_told(
     assert out.read_text().startswith("# %ECSV")
 
 
+def test_export_never_replaces_its_own_input(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = catalogue.read_bytes()
+    assert main(["export", str(catalogue), str(catalogue), "--overwrite"]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert catalogue.read_bytes() == before
+
+
 def test_export_leaves_the_project_as_it_was(project: Path, tmp_path: Path) -> None:
     before = project.read_bytes()
     assert main(["export", str(project), str(tmp_path / "out.ecsv")]) == 0

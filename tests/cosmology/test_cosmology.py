@@ -105,3 +105,9 @@ def test_different_cosmologies_are_an_error_that_names_both():
         check_same(describe(default_cosmology()), describe(Planck18), name_a="one.ecsv", name_b="two.ecsv")
     with pytest.raises(CosmologyMismatchError, match="Ode0"):
         check_same(describe(default_cosmology()), describe(make_cosmology(70, 0.3, 0.6)))
+
+
+@pytest.mark.parametrize("arguments", [("a", 0.3, 0.7), (70, "a", 0.7), (70, 0.3, None), ([70, 71], 0.3, 0.7)])
+def test_what_is_not_one_number_is_refused_in_words(arguments):
+    with pytest.raises(InputError, match=r"is not numeric|give one number"):
+        make_cosmology(*arguments)
