@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -248,6 +249,20 @@ def test_hover_tells_values_with_errors(bench: Browser) -> None:
     assert " −" in text
     assert "nan" not in text.lower()
     assert "???" not in text
+
+
+def test_hover_marks_limits_as_limits(bench: Browser) -> None:
+    """A radius that is an upper limit is shown with <, the density that follows from it with >."""
+    x, y, name = bench.kernel_eval(
+        "(lambda p, fx, fy: [[p['magnitude'][i], p['r_eff'][i], wb.population.ids[i]]"
+        " for i in (wb.population.candidate & wb.population.r_eff_is_limit).nonzero()[0]"
+        " if 0.1 < fx[i] < 0.9 and 0.1 < fy[i] < 0.9][0])"
+        "(wb.host.sources.planes, *wb.panels['size_magnitude'].plane._coordinates())"
+    )
+    bench.hover("size_magnitude", x, y)
+    lines = tooltip(bench).partition(name)[2]
+    assert re.search(r"effective radius \[pc\]:?\s*< \d", lines)
+    assert re.search(r"surface density [^:]*\]:?\s*> \d", lines)
 
 
 def test_views_switch_and_keep_following(bench: Browser, tmp_path: Path) -> None:

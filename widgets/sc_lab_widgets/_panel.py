@@ -198,7 +198,7 @@ class Panel:
                 self.root.update(height=420, max_width=680)
             pane = BokehPane(self.root, label=self.title)
             self.host.pane = pane
-            pane.on_gesture_end(lambda _gesture: self.release())
+            pane.on_gesture_end(lambda gesture: self.release() if gesture.kind == "pointer" else None)
             pane.on_key(KeyBoard(self.host, self.message).press)
             replace_earlier(self)
             controls = [getattr(self.controls, name) for name in self.controls]

@@ -21,6 +21,8 @@ IMAGE_ABOVE = 20_000
 DETAIL_BELOW = 1_500
 #: Quantities on the axes of the planes, with error bars.
 PLANE = ("mass", "r_eff", "sigma_mass", "z_form")
+#: What a limit on the radius makes of a quantity, as the hover text says it.
+_LIMIT_MARKS = {"r_eff": "< ", "sigma_mass": "> ", "dynamical_age": "> "}
 _HOVER = ("mass", "r_eff", "sigma_mass", "age_onset", "mu", "z_form", "dynamical_age")
 
 
@@ -155,6 +157,8 @@ class Sources:
         for name in _HOVER:
             low, high = population.errors(name)
             data[f"{name}_lo"], data[f"{name}_hi"] = low.astype(np.float32), high.astype(np.float32)
+        for name, mark in _LIMIT_MARKS.items():
+            data[f"{name}_mark"] = [mark if limit else "" for limit in population.r_eff_is_limit]
         self.base.data = data
 
     def _fill_candidates(self, population: Population, planes: dict[str, np.ndarray]) -> None:
@@ -199,4 +203,5 @@ def hover_text(name: str) -> tuple[str, str]:
         For a bokeh `HoverTool`; columns enter as text, never as HTML.
     """
     entry = QUANTITIES[name]
-    return entry.title, f"@{name}{{%.3g}} +@{name}_hi{{%.2g}} −@{name}_lo{{%.2g}}"
+    mark = f"@{name}_mark" if name in _LIMIT_MARKS else ""
+    return entry.title, f"{mark}@{name}{{%.3g}} +@{name}_hi{{%.2g}} −@{name}_lo{{%.2g}}"

@@ -109,7 +109,7 @@ class Workbench:
         self._views["overview"] = self._root.children[0]
         self.pane = BokehPane(self._root, label="SC Lab workbench: linked plots")
         self.host.pane = self.pane
-        self.pane.on_gesture_end(lambda _gesture: self._release())
+        self.pane.on_gesture_end(lambda gesture: self._release() if gesture.kind == "pointer" else None)
         self.pane.on_key(self._keys.press)
         self.widget: ui.Widget = self._layout(list(plot_controls))
         self.host.on_update(self._update_texts)
