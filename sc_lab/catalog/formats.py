@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from astropy.table import Column, MaskedColumn, Table
 
 from sc_lab.errors import CatalogError
@@ -199,13 +200,32 @@ def _read_fits(path: Path) -> Table:
         column = table[name]
         if column.dtype.kind == "S":
             raw = np.ma.filled(column, b"") if isinstance(column, MaskedColumn) else np.asarray(column)
-            text = np.char.decode(raw, "utf-8") if len(raw) else raw.astype("U1")
+            text = decoded(raw) if len(raw) else raw.astype("U1")
             table.replace_column(name, Column(text, name=name))
     meta: dict[str, Any] = {"comments": [str(each) for each in table.meta.get("comments", [])]}
     table.meta = {key: value for key, value in meta.items() if value}
     if provenance:
         table.meta[META_KEY] = provenance
     return table
+
+
+def decoded(data: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+    """Return bytes as text.
+
+    Parameters
+    ----------
+    data : ndarray of bytes
+        Any shape.
+
+    Returns
+    -------
+    ndarray of str
+        Same shape; read as UTF-8, or as Latin-1, which any bytes are, where they are not UTF-8.
+    """
+    try:
+        return np.char.decode(data, "utf-8")
+    except UnicodeDecodeError:
+        return np.char.decode(data, "latin-1")
 
 
 def _record_from_rows(keys: Any, values: Any) -> dict[str, Any]:

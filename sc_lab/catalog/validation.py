@@ -20,7 +20,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
 from sc_lab.catalog.columns import COLUMNS, Column, error_centre, find_column
-from sc_lab.catalog.formats import META_KEY
+from sc_lab.catalog.formats import META_KEY, decoded
 from sc_lab.catalog.maps import ColumnMap, Source
 from sc_lab.errors import CatalogError
 
@@ -30,6 +30,8 @@ __all__ = ["build", "clean_text", "content_sha256", "finish"]
 MISSING_TEXTS = frozenset({"", "-", "--", "...", "nan", "none", "null", "n/a", "na", "masked"})
 _TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0", "0.0"}) | MISSING_TEXTS
+#: Digits that a number would lose: leading zeros, and more than a double holds.
+_IDENTIFIER = re.compile(r"0\d+|[+-]?\d{16,}")
 _SHOWN = 5
 _COMPOSE = re.compile(r"\{([^{}:]+)(?::before ([^{}]+))?\}")
 
@@ -338,7 +340,7 @@ def _strings(column: Any) -> list[str]:
     mask = _mask(column)
     bare = np.asarray(getattr(column, "filled", lambda _: column)("") if mask is not None else column)
     if bare.dtype.kind == "S":
-        bare = np.char.decode(bare, "utf-8")
+        bare = decoded(bare)
     texts = ["" if each is None or (isinstance(each, float) and each != each) else str(each) for each in bare.tolist()]  # noqa: PLR0124 - NaN is the one value that differs from itself
     if mask is not None:
         texts = ["" if hidden else each for each, hidden in zip(texts, mask.tolist(), strict=True)]
@@ -579,7 +581,8 @@ def _foreign(work: _Work, used: set[str], out: QTable) -> list[str]:
         if work.plain_text:
             column = _guess(_strings(column))
         elif column.dtype.kind in "SUO":
-            column = TableColumn(np.array(_clean(work, name, _strings(column)), dtype=np.str_).reshape(column.shape))
+            flat = column.reshape(-1) if column.ndim > 1 else column
+            column = TableColumn(np.array(_clean(work, name, _strings(flat)), dtype=np.str_).reshape(column.shape))
         with warnings.catch_warnings():
             # QTable cannot hold a masked logarithmic quantity and keeps the plain column, which is what is wanted.
             warnings.simplefilter("ignore", AstropyUserWarning)
@@ -590,6 +593,8 @@ def _foreign(work: _Work, used: set[str], out: QTable) -> list[str]:
 
 def _guess(texts: list[str]) -> Any:
     """Return a foreign CSV column as numbers when all its cells are numbers, otherwise as text."""
+    if any(_IDENTIFIER.fullmatch(each.strip()) for each in texts):
+        return np.array([" ".join(each.split()) for each in texts], dtype=np.str_)
     try:
         data = np.array([each or "nan" for each in texts], dtype=np.float64)
     except ValueError:

@@ -57,8 +57,10 @@ _UNITS = {
     "mag": "mag",
 }
 _DEFAULT = ("id", "field", "z", "mu", "r_eff", "mass", "age_onset", "sigma_mass", "dynamical_age", "z_form")
-#: Limits of a radius or a flux are upper ones; the surface density of a limit on the radius is a lower one.
-_LOWER_LIMITS = frozenset({"sigma_mass"})
+#: Limits of a radius or a flux are upper ones; what a limit on the radius makes a lower one.
+_LOWER_LIMITS = frozenset({"sigma_mass", "dynamical_age"})
+#: Flags of columns that have none of their own name.
+_LIMIT_FLAGS = {"dynamical_age": "r_eff_is_limit"}
 
 
 def latex_escape(text: str) -> str:
@@ -184,7 +186,7 @@ def _column_cells(table: Table, entry: Column, missing: str) -> list[str]:
         return ["yes" if each else "no" for each in flags(table, entry.name)]
     centre = values(table, entry.name)
     low, high = (_side(table, entry.name, end) for end in ("lo", "hi"))
-    limit_name = f"{entry.name}_is_limit"
+    limit_name = _LIMIT_FLAGS.get(entry.name, f"{entry.name}_is_limit")
     limit = flags(table, limit_name) if find_column(limit_name) else np.zeros(len(table), dtype=bool)
     sign = ">" if entry.name in _LOWER_LIMITS else "<"
     digits = {"deg": 6}.get(entry.unit)

@@ -23,7 +23,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
 from sc_lab.catalog.columns import COLUMNS, error_centre, find_column
-from sc_lab.catalog.formats import META_KEY
+from sc_lab.catalog.formats import META_KEY, decoded
 from sc_lab.catalog.validation import clean_text
 from sc_lab.errors import InputError
 from sc_lab.export.latex import latex_table
@@ -46,6 +46,8 @@ EXPORT_FORMATS: dict[str, tuple[str, ...]] = {
     "regions": (".reg",),
 }
 
+#: Longest name of a FITS column; with a number behind it, it still fits into one card.
+_NAME = 60
 #: Longest piece of JSON in one row of a FITS provenance extension.
 _PIECE = 1000
 
@@ -252,25 +254,52 @@ class _Flat:
         return "" if self.unit is None or self.unit == u.dimensionless_unscaled else str(self.unit)
 
 
+def _distinct(names: list[str], fold: Callable[[str], str] = str) -> list[str]:
+    """Return names of which no two are the same, the later ones numbered."""
+    out: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        tries = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        found = next(each for each in tries if fold(each) not in taken)
+        taken.add(fold(found))
+        out.append(found)
+    return out
+
+
+def _loses_digits(data: npt.NDArray[Any], *, masked: bool) -> bool:
+    """Whether whole numbers, identifiers as a rule, exceed what a long or, with gaps, a double holds exactly."""
+    bound = 2**53 if masked else 2**63 - 1
+    return bool(data.size) and (int(data.max()) > bound or int(data.min()) < -bound)
+
+
 def _flatten(table: Table) -> list[_Flat]:
     """Return the columns of a table as plain data, texts cleaned, masked numbers NaN."""
     out = []
-    for name in table.colnames:
-        column = table[name]
+    names = _distinct([clean_text(name) or "column" for name in table.colnames])
+    for original, name in zip(table.colnames, names, strict=True):
+        column = table[original]
         bare = getattr(column, "unmasked", column)
         data = np.asarray(np.ma.getdata(getattr(bare, "value", bare)))
         mask = np.broadcast_to(np.asarray(getattr(column, "mask", False), dtype=bool), data.shape)
         if data.dtype.kind == "S":
-            data = np.char.decode(data, "utf-8")
+            data = decoded(data)
+        if data.dtype.kind in "iu" and _loses_digits(data, masked=bool(mask.any())):
+            data = data.astype(np.str_)
         if data.dtype.kind == "U":
             texts = [
                 "" if m else clean_text(t) for t, m in zip(data.ravel().tolist(), mask.ravel().tolist(), strict=True)
             ]
-            data = np.array(texts, dtype=np.str_).reshape(data.shape)
+            if data.ndim > 1:
+                # No two formats agree on arrays of text: a row becomes one text, a JSON list.
+                rows = np.array(texts, dtype=object).reshape(len(data), -1).tolist()
+                texts = [json.dumps(row, ensure_ascii=False) for row in rows]
+            data = np.array(texts, dtype=np.str_)
             mask = np.zeros(data.shape, dtype=bool)
         elif data.dtype.kind == "f":
             data = np.where(mask, np.nan, data).astype(np.float64)
             mask = np.isnan(data)
+        elif data.dtype.kind == "b" and data.ndim > 1:
+            data, mask = (data & ~mask).astype(np.int64), np.zeros(data.shape, dtype=bool)
         elif data.dtype.kind == "b":
             data, mask = data & ~mask, np.zeros(data.shape, dtype=bool)
         elif data.dtype.kind in "iu":
@@ -336,9 +365,13 @@ def _fits(table: Table) -> bytes:
     from astropy.io import fits
 
     columns, cards = [], []
-    for number, each in enumerate(_flatten(table), start=1):
-        cards += [(f"TCOMM{number}", each.description), (f"TUCD{number}", each.ucd)]
-        columns.append(fits.Column(name=each.name, unit=_fits_unit(each) or None, **_fits_data(each)))
+    flat = _flatten(table)
+    # FITS names are short and ASCII, and no reader need tell "Mass" from "mass".
+    names = _distinct([each.name.encode("ascii", "replace").decode()[:_NAME] for each in flat], str.lower)
+    for number, (name, each) in enumerate(zip(names, flat, strict=True), start=1):
+        said = each.description or ("" if name == each.name else f"column {each.name}")
+        cards += [(f"TCOMM{number}", said), (f"TUCD{number}", each.ucd)]
+        columns.append(fits.Column(name=name, unit=_fits_unit(each) or None, **_fits_data(each)))
     catalogue = fits.BinTableHDU.from_columns(columns, name="CATALOG")
     for key, value in cards:
         if value:
@@ -436,7 +469,10 @@ def _vo_unit(each: _Flat) -> str:
     if not each.unit_text:
         return ""
     try:
-        return str(u.Unit(each.unit).to_string("vounit"))
+        with warnings.catch_warnings():
+            # Units that the VO deprecates, such as erg, are written all the same.
+            warnings.simplefilter("ignore", u.UnitsWarning)
+            return str(u.Unit(each.unit).to_string("vounit"))
     except (ValueError, TypeError, AttributeError):
         return each.unit_text
 

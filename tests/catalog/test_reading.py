@@ -316,3 +316,24 @@ def test_accessors_answer_for_absent_columns_and_refuse_unknown_ones():
 
 def test_registry_keys_are_the_names():
     assert all(name == each.name for name, each in COLUMNS.items())
+
+
+def test_bytes_that_are_not_utf8_are_latin1_as_old_fits_tables_have_it(tmp_path):
+    table = Table({"id": np.array([b"\xe9toile", b"b"]), "z": [1.0, 2.0]})
+    assert validate(table)["id"].tolist() == ["étoile", "b"]
+    table.write(tmp_path / "old.fits")
+    assert read_catalog(tmp_path / "old.fits")["id"].tolist() == ["étoile", "b"]
+
+
+def test_a_foreign_column_of_arrays_of_text_is_kept():
+    table = Table({"id": ["a", "b"], "z": [1.0, 2.0], "pairs": np.array([["a", "b"], ["c", "d"]])})
+    assert validate(table)["pairs"].tolist() == [["a", "b"], ["c", "d"]]
+
+
+def test_identifiers_of_other_catalogues_keep_their_digits_in_csv(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,z,gaia,code,flux\na,1,4295806720038528001,007,1.5\nb,2,4295806720038528002,012,2e3\n")
+    table = read_catalog(path)
+    assert table["gaia"].tolist() == ["4295806720038528001", "4295806720038528002"]
+    assert table["code"].tolist() == ["007", "012"]
+    assert table["flux"].tolist() == [1.5, 2000.0]

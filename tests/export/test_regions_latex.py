@@ -139,3 +139,10 @@ def test_latex_refuses_unknown_columns_and_styles():
 def test_a_lone_column_is_one_column():
     table = Table({"id": ["a"], "z": [1.0]})
     assert latex_table(table, columns="z") == latex_table(table, columns=["z"])
+
+
+def test_the_dynamical_age_of_a_size_limit_is_set_as_a_lower_limit():
+    table = Table({"id": ["a", "b"], "dynamical_age": [3.0, 4.0], "r_eff_is_limit": [True, False]})
+    text = latex_table(table, columns=["id", "dynamical_age"])
+    assert "$>3.00$" in text
+    assert "$4.00$" in text

@@ -196,6 +196,30 @@ def test_astropy_names_the_columns_of_a_votable_as_they_are(tmp_path):
     assert found == ["id", "z", "column_0", "column_1"]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_that_people_bring_along_survive_in_every_format(tmp_path, suffix):
+    """Odd names become legal and distinct, large integers keep their digits, arrays of text become JSON."""
+    big = np.array([2**63 + 5, 1], dtype=np.uint64)
+    table = Table({"id": ["a", "b"], "z": [1.0, 2.0]})
+    table["Z"] = [3.0, 4.0]
+    table["größe ☉"] = [5.0, 6.0]
+    table["two\nlines"] = [7.0, 8.0]
+    table["long" * 30] = [9.0, 10.0]
+    table["hash"] = big
+    table["gaps"] = np.ma.array([2**60 + 1, 1], mask=[False, True])
+    table["pairs"] = np.array([["a", "é"], ["c", "d"]])
+    table["sure"] = np.array([[True, False], [False, True]])
+    table["flux"] = [1.0, 2.0] * u.Unit("erg / (s cm2)")
+    again = read_catalog(write_table(validate(table), tmp_path / f"t{suffix}"))
+    assert len(again.colnames) == len(table.colnames)
+    found = dict(zip(table.colnames, again.colnames, strict=True))
+    for name in ("Z", "größe ☉", "two\nlines", "long" * 30):
+        assert again[found[name]].tolist() == table[name].tolist()
+    assert str(again["hash"][0]) == str(2**63 + 5)
+    assert str(again["gaps"][0]) == str(2**60 + 1)
+    assert str(again["pairs"][0]) == '["a", "é"]'
+
+
 def test_an_export_leaves_no_row_out_and_orders_its_columns():
     table = catalog_table(population())
     assert len(table) == 3
