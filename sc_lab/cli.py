@@ -281,6 +281,7 @@ def _describe(session: Session) -> Iterator[str]:
     if record.get("column_map"):
         yield f"column map: {record['column_map']}"
     yield f"columns: {', '.join(session.catalog.colnames)}"
+    yield from (f"about the catalogue: {each}" for each in record.get("notes", []))
     yield f"lens models: {', '.join(name or 'reference' for name in session.lens_models)}"
     if session.path is not None:
         yield f"project: {session.path} ({len(session.log)} steps{', read-only' if session.read_only else ''})"

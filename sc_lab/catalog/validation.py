@@ -32,6 +32,8 @@ _TRUE_TEXTS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE_TEXTS = frozenset({"false", "f", "no", "n", "0", "0.0"}) | MISSING_TEXTS
 #: Digits that a number would lose: leading zeros, and more than a double holds.
 _IDENTIFIER = re.compile(r"0\d+|[+-]?\d{16,}")
+#: Masses below this are more likely log10(M / Msun) than masses of clumps.
+_LARGEST_LOGARITHM = 15.0
 _SHOWN = 5
 _COMPOSE = re.compile(r"\{([^{}:]+)(?::before ([^{}]+))?\}")
 
@@ -112,6 +114,7 @@ def build(raw: Table, *, source: str, columns: ColumnMap | None, plain_text: boo
     foreign = _foreign(work, used | {each.column for each in sources.values()}, out)
     if foreign:
         work.notes.append(f"columns kept as they are, not in the registry: {', '.join(foreign)}")
+    _note_edits(work, out)
     if work.problems:
         head = f"{source}: " if len(work.problems) == 1 else f"{source} has {len(work.problems)} problems:\n- "
         raise CatalogError(head + "\n- ".join(work.problems))
@@ -191,6 +194,11 @@ def _canonical(work: _Work, sources: dict[str, Source], name: str, spec: Source,
     if data is None:
         return
     _check_range(work, entry, data)
+    if name == "mass" and np.isfinite(data).any() and np.nanmax(data) < _LARGEST_LOGARITHM:
+        work.notes.append(
+            f"mass: no value exceeds {np.nanmax(data):g} {entry.unit}; if these are logarithms, "
+            "say so with columns={'mass': Source(column=..., log=True)}"
+        )
     _store(out, entry, data, np.isnan(data))
 
 
@@ -525,6 +533,19 @@ def _add_limits(work: _Work, out: QTable) -> None:
         given = np.asarray(out[name]) if name in out.colnames else np.zeros(len(limit), dtype=bool)
         work.notes.append(f"{name}: {int(limit.sum())} limits read from texts such as '<12'")
         _store(out, entry, given | limit, None)
+
+
+def _note_edits(work: _Work, out: QTable) -> None:
+    """Note the manual edits of an earlier export: the next analysis starts without them."""
+    found = {
+        "exclusions": int(np.count_nonzero(out["excluded"])) if "excluded" in out.colnames else 0,
+        "notes": int(np.count_nonzero(np.asarray(out["note"]) != "")) if "note" in out.colnames else 0,
+    }
+    if any(found.values()):
+        words = " and ".join(f"{number} {what}" for what, number in found.items() if number)
+        work.notes.append(
+            f"{words} of an earlier export are not applied: open its project to go on, or exclude the clumps again"
+        )
 
 
 def _check_range(work: _Work, entry: Column, data: npt.NDArray[np.float64]) -> None:

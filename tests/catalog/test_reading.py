@@ -337,3 +337,18 @@ def test_identifiers_of_other_catalogues_keep_their_digits_in_csv(tmp_path):
     assert table["gaia"].tolist() == ["4295806720038528001", "4295806720038528002"]
     assert table["code"].tolist() == ["007", "012"]
     assert table["flux"].tolist() == [1.5, 2000.0]
+
+
+def test_manual_edits_of_an_earlier_export_are_named_because_they_are_not_applied():
+    table = Table({"id": ["a", "b"], "z": [1.0, 2.0], "excluded": [True, False], "note": ["", "see b"]})
+    assert "1 exclusions and 1 notes of an earlier export are not applied" in " ".join(
+        validate(table).meta["sc_lab"]["notes"]
+    )
+    assert not validate(table[["id", "z"]]).meta["sc_lab"]["notes"]
+
+
+def test_masses_that_look_like_logarithms_are_pointed_out():
+    table = Table({"id": ["a", "b"], "z": [1.0, 2.0], "mass": [6.5, np.nan]})
+    assert "if these are logarithms" in " ".join(validate(table).meta["sc_lab"]["notes"])
+    table["mass"] = [6.5, 3e6]
+    assert "logarithms" not in " ".join(validate(table).meta["sc_lab"]["notes"])
