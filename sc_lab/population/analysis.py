@@ -348,10 +348,11 @@ class Population:
         for block in np.array_split(new, max(1, len(new) // 2048)) if len(new) else ():
             q16, q84 = _interval(self.drawn(name, block))
             value = self.values(name)[block]
-            # Draws that do not scatter are a value without errors, not one with errors of zero.
+            # Draws that do not scatter, to one side or at all, are a value without errors, not with errors of zero.
             q16[q84 - q16 <= _ROUNDING * np.abs(q84)] = np.nan
-            bars.low[block] = np.maximum(value - q16, 0.0)
-            bars.high[block] = np.where(np.isnan(q16), np.nan, np.maximum(q84 - value, 0.0))
+            for bar, side in ((bars.low, value - q16), (bars.high, q84 - value)):
+                none = np.isnan(q16) | (np.abs(side) <= _ROUNDING * np.abs(value))
+                bar[block] = np.where(none, np.nan, np.maximum(side, 0.0))
             bars.known[block] = True
         return bars.low[wanted], bars.high[wanted]
 
@@ -587,7 +588,9 @@ class Population:
             "without_mass": int(np.isnan(ref.mass).sum()),
             "without_age": int(np.isnan(ref.age).sum()),
             # A catalogue without any magnification (published intrinsic values) has no map to lie outside of.
-            "outside_lens_model": int(np.isnan(ref.mu).sum()) if np.isfinite(ref.mu).any() else 0,
+            "outside_lens_model": int(np.isnan(ref.mu).sum())
+            if self.settings.lens_model or np.isfinite(ref.mu).any()
+            else 0,
             "undefined_z_form": int((np.isnan(z_form) & np.isfinite(ref.age)).sum()),
             "formed_before_z4": int(early.sum()),
         }
@@ -633,6 +636,8 @@ class Population:
             for suffix in ("", "_err_lo", "_err_hi"):
                 if {name + suffix, f"{name}_{model}{suffix}"} & set(present):
                     out[name + suffix] = catalogs.values(self.catalog, f"{name}_{model}{suffix}")
+        if "r_eff_is_limit" in present:
+            out["r_eff_is_limit"] = self.r_eff_is_limit
         factors = {"mass": scaling.flux, "sfr": scaling.flux, "r_eff": scaling.size}
         for name in present:
             base = re.sub(r"_(err_lo|err_hi|draws)$", "", name)

@@ -34,7 +34,7 @@ class ReferenceValues:
     r_eff : ndarray
         Intrinsic effective radius, or its upper limit [pc], shape (n,).
     r_eff_is_limit : ndarray of bool
-        Where ``r_eff`` is an upper limit, shape (n,).
+        Where ``r_eff`` is an upper limit, shape (n,); False outside the map of the model.
     mu : ndarray
         Absolute magnification, shape (n,).
     mu_t : ndarray
@@ -155,11 +155,15 @@ def reference_values(table: Table, lens_model: str = "") -> ReferenceValues:
     Claeyssens et al. 2026, sections 3.4 and 4.1.
     """
     scaling = lens_scaling(table, lens_model)
+    limit = catalogs.flags(table, "r_eff_is_limit")
+    if lens_model:
+        # Outside the map nothing is known: a limit whose number is lost there is not a limit without a number.
+        limit &= np.isfinite(scaling.flux)
     return ReferenceValues(
         mass=catalogs.values(table, "mass") * scaling.flux,
         age=catalogs.values(table, "age_onset"),
         r_eff=catalogs.values(table, "r_eff") * scaling.size,
-        r_eff_is_limit=catalogs.flags(table, "r_eff_is_limit"),
+        r_eff_is_limit=limit,
         mu=scaling.mu,
         mu_t=scaling.mu_t,
         sfr=catalogs.values(table, "sfr") * scaling.flux,

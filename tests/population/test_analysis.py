@@ -213,6 +213,10 @@ def test_values_without_errors_have_none_rather_than_errors_of_zero():
     for name in ("mass", "sigma_mass", "dynamical_age", "z_form"):
         assert np.isnan(population.errors(name)).all(), name
     assert np.isnan(population.columns()["sigma_mass_err_hi"]).all()
+    table["mass_err_lo"] = [1e6]
+    low, high = analyse(table).errors("mass")
+    assert low[0] == pytest.approx(1e6, rel=0.2)  # 500 draws
+    assert np.isnan(high[0])
 
 
 def test_too_small_a_sample_says_what_to_change(population):
@@ -240,6 +244,31 @@ def test_export_under_another_lens_model_carries_its_values_and_errors(populatio
     )
     assert not {"mass", "mu", "r_eff"} & set(population.columns())
     assert np.isfinite(other["mass_err_hi"].value).sum() > 100
+
+
+def test_a_clump_outside_the_map_of_a_lens_model_is_no_candidate_even_when_a_limit(catalog):
+    """Its radius is not known there, which is not the same as a limit without a number."""
+    table = catalog.copy()
+    inside = np.ones(len(table), dtype=bool)
+    limits = np.flatnonzero(analyse(catalog).candidate & np.asarray(table["r_eff_is_limit"]))
+    inside[limits[:3]] = False
+    table["mu_m9"] = np.ma.array(np.full(len(table), 10.0), mask=~inside)
+    population = analyse(table, lens_model="m9", n_populations=5, age_max=1e6, mass_min=1.0, drop_most_massive=False)
+    assert not population.candidate[limits[:3]].any()
+    assert population.counts["outside_lens_model"] >= 3
+    # A candidate in all but its mass is not in any drawn population either.
+    rows = np.flatnonzero(population._extremes.limit_without_number)
+    assert not set(rows) & set(limits[:3])
+    again = analyse(catalog_table(population))
+    assert not again.candidate[limits[:3]].any()
+
+
+def test_a_lens_model_without_any_clump_says_so(catalog):
+    table = catalog.copy()
+    table["mu_m9"] = np.ma.array(np.ones(len(table)), mask=True)
+    counts = analyse(table, lens_model="m9").counts
+    assert counts["outside_lens_model"] == counts["clumps"]
+    assert counts["candidates"] == 0
 
 
 def test_an_export_under_another_lens_model_reads_back_as_the_same_population(catalog):
