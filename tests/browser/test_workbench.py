@@ -82,7 +82,7 @@ def test_all_seven_figures_of_the_demonstration_paint(bench: Browser, tmp_path: 
         assert colours > 20, f"{name} has only {colours} colours: it looks empty"
         assert width > 120, f"{name} is {width:.0f} px wide"
         assert height > 120
-    assert bench.page.get_by_text("2540 clumps").is_visible()
+    expect(bench.page.get_by_text("2540 clumps")).to_be_visible()
     assert bench.errors() == []
 
 
@@ -99,7 +99,7 @@ def test_arrow_key_on_the_threshold_moves_every_plot(bench: Browser) -> None:
         until_same(bench, figure, "candidates", rows)
     assert bench.js("() => __probe.plot('size_magnitude').model.center.find((m) => m.type === 'Span').location") == 21
     assert f"{len(rows)} candidates" in bench.js("() => __probe.plot('histogram').model.title.text")
-    assert bench.page.get_by_text(f"{len(rows)} candidates below 21 pc").is_visible()
+    expect(bench.page.get_by_text(f"{len(rows)} candidates below 21 pc")).to_be_visible()
     assert steps(bench) == before + 1
 
 
@@ -166,12 +166,12 @@ def test_click_selects_in_every_plane_and_in_the_table(bench: Browser) -> None:
         "return t.selected.indices.length === 1 && ids[t.selected.indices[0]] === id; }",
         name,
     )
-    assert bench.page.get_by_role("row", name=f"id {name}").is_visible(), "the box beside the plots names it"
+    expect(bench.page.get_by_role("row", name=f"id {name}")).to_be_visible()  # in the box beside the plots
     bench.pause(0.4)  # two clicks within 300 ms are a double click to bokeh, wherever they are
     bench.tap("size_magnitude", *other_places["size_magnitude"], shift=True)
     for plane in PLANES:
         until_same(bench, plane, "selected", sorted([row, other]))
-    assert bench.page.get_by_text(f"2 selected: {name}, {other_name}").is_visible()
+    expect(bench.page.get_by_text(f"2 selected: {name}, {other_name}")).to_be_visible()
     bench.press("Escape")
     until_same(bench, "formation", "selected", [])
     assert bench.kernel_eval("wb.selected") == []
@@ -263,6 +263,20 @@ def test_hover_marks_limits_as_limits(bench: Browser) -> None:
     lines = tooltip(bench).partition(name)[2]
     assert re.search(r"effective radius \[pc\]:?\s*< \d", lines)
     assert re.search(r"surface density [^:]*\]:?\s*> \d", lines)
+
+
+def test_legends_keep_their_swatches(bench: Browser) -> None:
+    """After a step the legends still show what stands for what, not words alone."""
+    bench.slider("size threshold").focus()
+    bench.press("ArrowRight", times=2)
+    bench.wait_for_kernel("wb.session.settings.size_threshold == 22")
+    bench.wait_for(
+        """() => [...[...__scLab.panes][0].views.query((v) => v.model.type === 'Legend')]
+        .filter((v) => v.el.getBoundingClientRect().width)
+        .every((v) => [...v.shadow_el.querySelectorAll('canvas')].every((c) => {
+          const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+          return data.some((value, i) => i % 4 === 3 && value); }))"""
+    )
 
 
 def test_views_switch_and_keep_following(bench: Browser, tmp_path: Path) -> None:

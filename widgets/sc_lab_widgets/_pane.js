@@ -183,6 +183,18 @@ class PaneView {
     for (const plot of this.plots()) {
       if (plot._invalidate_all || plot._invalidated_painters.size) plot.repaint();
     }
+    // Bokeh's own paint, a frame or two later, is through by then.
+    clearTimeout(this.filling);
+    this.filling = setTimeout(() => this.plots().forEach((plot) => this.fillLegends(plot)), 80);
+  }
+
+  // A layout (of a new title, say) makes the swatches of a legend anew, and a paint just before that finds none to fill.
+  fillLegends(plot) {
+    for (const model of [...plot.model.below, ...plot.model.center]) {
+      const legend = model.type === "Legend" ? this.views.find_one_by_id(model.id) : null;
+      const isBlank = (canvas) => canvas.width === 300 && canvas.height === 150;
+      if (legend && [...legend.shadow_el.querySelectorAll("canvas")].some(isBlank)) legend.request_paint();
+    }
   }
 
   // Told only when the frame is through: a newer step of a slider has been sent by then, and is in the kernel before.
