@@ -281,14 +281,37 @@ class MassFunctionFit:
         if self.n_outside:
             out.append(f"{self.n_outside} of the masses given lie outside [m_min, m_max) and were left out")
         for name in self.parameters:
-            x, density = self.posterior(name)
-            for edge, value, end in zip(self.prior[name], (density[0], density[-1]), (x[0], x[-1]), strict=True):
-                near = abs(end - edge) < 0.01 * (self.prior[name][1] - self.prior[name][0])
-                if near and value > 0.1 * density.max():
-                    out.append(
-                        f"the posterior of {name} runs into its prior at {edge:.4g}: its quantiles depend on that edge"
-                    )
+            edge = self.reaches_prior(name)
+            if edge is not None:
+                out.append(
+                    f"the posterior of {name} runs into its prior at {edge:.4g}: its quantiles depend on that edge"
+                )
         return tuple(out)
+
+    def reaches_prior(self, name: str) -> float | None:
+        """Return the edge of the prior that a posterior is cut off at, if it is.
+
+        Parameters
+        ----------
+        name : str
+            One of `parameters`.
+
+        Returns
+        -------
+        float or None
+            The edge where the density is above a tenth of its maximum; the upper one where both are.
+
+        Raises
+        ------
+        InputError
+            If there is no such parameter.
+        """
+        x, density = self.posterior(name)
+        low, high = self.prior[name]
+        for edge, value, end in ((high, density[-1], x[-1]), (low, density[0], x[0])):
+            if abs(end - edge) < 0.01 * (high - low) and value > 0.1 * density.max():
+                return float(edge)
+        return None
 
     def to_table(self) -> QTable:
         """Return the summary as a table.

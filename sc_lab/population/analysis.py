@@ -723,6 +723,10 @@ def format_value(value: float, low: float = np.nan, high: float = np.nan) -> str
     power = 0 if -3 < power < 4 else power
     scaled = value / 10.0**power
     digits = max(0, 2 - int(np.floor(np.log10(abs(scaled))))) if scaled else 2
+    bars_known = [bar / 10.0**power for bar in (low, high) if np.isfinite(bar) and bar > 0]
+    if bars_known:
+        # An error smaller than the last digit shown would read as none.
+        digits = min(max(digits, -int(np.floor(np.log10(min(bars_known))))), 4)
     text = f"{scaled:.{digits}f}"
     bars = ""
     if np.isfinite(low) and np.isfinite(high) and (low > 0 or high > 0):

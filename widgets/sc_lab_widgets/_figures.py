@@ -295,6 +295,7 @@ class PlanePlot:
                     tooltips=[("clump", "@id"), ("field", "@field"), *(hover_text(name) for name in hover)],
                     formatters={f"@{name}{end}": "printf" for name in hover for end in ("", "_lo", "_hi")},
                     point_policy="snap_to_data",
+                    limit=1,  # in a crowd a pile of texts would hide it
                 )
             )
         # Without renderers a selection tool only reports its outline: the rows are found in Python, so that

@@ -20,7 +20,7 @@ HELP = (
     ("[ and ]", "previous and next candidate"),
     ("Delete", "exclude the selected"),
     ("K", "keep the selected although they lie in the colour box (again: undo that)"),
-    ("Escape", "select nothing"),
+    ("Escape", "give up a drag; select nothing"),
     ("U", "undo"),
     ("Shift-U", "redo"),
     ("?", "this list"),
@@ -65,11 +65,21 @@ class KeyBoard:
         elif name == "k":
             self.keep()
         elif name == "escape":
-            host.select([])
+            if session.previewing:
+                self.cancel()
+            else:
+                host.select([])
         elif name in ("[", "]"):
             self.step(1 if name == "]" else -1)
         elif name == "?":
             self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
+
+    def cancel(self) -> None:
+        """Give up the drag in progress: everything returns to where it began."""
+        for panel in self.host.panels:
+            panel.cancel()
+        self.host.session.end_preview(commit=False)
+        self.host.refresh()
 
     def undo(self) -> None:
         """Take the last step back."""

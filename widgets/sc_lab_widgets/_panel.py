@@ -189,6 +189,9 @@ class Panel:
     def release(self) -> None:
         """Commit what a drag inside the plot previewed; called when a gesture ends."""
 
+    def cancel(self) -> None:
+        """Forget what a drag inside the plot previewed."""
+
     @property
     def widget(self) -> ui.Widget:
         """The panel as an ipywidget, for a panel that stands alone."""

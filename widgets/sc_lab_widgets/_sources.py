@@ -204,4 +204,5 @@ def hover_text(name: str) -> tuple[str, str]:
     """
     entry = QUANTITIES[name]
     mark = f"@{name}_mark" if name in _LIMIT_MARKS else ""
-    return entry.title, f"{mark}@{name}{{%.3g}} +@{name}_hi{{%.2g}} −@{name}_lo{{%.2g}}"
+    value, error = ("%.2e", "%.1e") if name in ("mass", "sigma_mass") else ("%.3g", "%.2g")
+    return entry.title, f"{mark}@{name}{{{value}}} +@{name}_hi{{{error}}} −@{name}_lo{{{error}}}"

@@ -36,4 +36,5 @@ BOOTSTRAP: Final = GREY
 LOCAL: Final = {"ysc": GREEN, "gc_mw": PURPLE, "nsc": ORANGE}
 #: Fields, in the order in which they are met; then round again.
 FIELDS: Final = PALETTE
-SEQUENTIAL: Final = {"default": list(Viridis256), "age": list(Cividis256)}
+#: Without the ends that vanish on a black or a white page.
+SEQUENTIAL: Final = {"default": list(Viridis256[50:240]), "age": list(Cividis256[45:235])}

@@ -35,6 +35,10 @@ _SHORT = {"ysc": "local young", "gc_mw": "globular", "nsc": "nuclear"}
 _LINES = (1e4, 1e5, 1e6, 1e7, 1e8)
 
 
+def _label(colouring: str) -> str:
+    return "field" if colouring == "field" else QUANTITIES[colouring].label
+
+
 class DensitySizePanel(Panel):
     """Mass surface density against effective radius, as figure 7 of the paper.
 
@@ -71,7 +75,7 @@ class DensitySizePanel(Panel):
             )
         }
         if not self.colourings:
-            options = [("field", "field"), *((QUANTITIES[n].label, n) for n in COLOURINGS if n != "field")]
+            options = [(_label(name), name) for name in COLOURINGS]
             controls["colour_by"] = ui.Dropdown(
                 options=options,
                 value="field",
@@ -101,7 +105,7 @@ class DensitySizePanel(Panel):
         name = f"density_size_{colouring}" if colouring else "density_size"
         plot = new_figure(
             name,
-            self.title,
+            f"by {_label(colouring)}" if colouring else self.title,
             "effective radius [pc]",
             "mass surface density [M☉ pc⁻²]",
             x_log=True,

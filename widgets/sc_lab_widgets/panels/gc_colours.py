@@ -85,6 +85,7 @@ class GCColourPanel(Panel):
         self.vertices.on_change("data", self._vertex_moved)
         self._following = False
         self._dragged = False
+        self._cancelled = False
         self.figures["gc_colours"] = plot
         return plot
 
@@ -108,6 +109,8 @@ class GCColourPanel(Panel):
             self.host.pane.once_applied(self._show_wanted)
 
     def _show_wanted(self) -> None:
+        if self._cancelled:
+            return
         self._dragged = True
         try:
             self.session.preview(gc_box=self._wanted)
@@ -116,14 +119,25 @@ class GCColourPanel(Panel):
 
     def release(self) -> None:
         """Commit what a drag showed; called when the pointer is let go."""
+        if self._cancelled:
+            self._cancelled = False
+            self.host.refresh()
         if not self._dragged:
             return
         self._dragged = False
         try:
-            self.session.end_preview()
+            taken = self.session.end_preview()
         except ScLabError as error:
             self.message.report(error)
+            taken = False
+        if not taken:
+            # Refused, or where it was: the box in the browser has to return.
             self.host.refresh()
+
+    def cancel(self) -> None:
+        """Forget a drag; the pointer may still be down, and what it does until let go is not taken."""
+        self._dragged = False
+        self._cancelled = True
 
     def _update(self) -> None:
         vertices = self.host.population.settings.gc_box

@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource, HoverTool, LayoutDOM
 from sc_lab.population import QUANTITIES
 from sc_lab_widgets._figures import LIVE, legend_below, new_figure, side_by_side, up_to_step
 from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._style import SKY
 from sc_lab_widgets._symbols import CANDIDATE, CLUMP
 
 __all__ = ["HistogramPanel"]
@@ -83,7 +84,7 @@ class HistogramPanel(Panel):
                     source=source,
                     fill_color=colour,
                     fill_alpha=alpha,
-                    line_color=colour,
+                    line_color=SKY if column == "candidates" else colour,
                     legend_label=column,
                     **LIVE,
                 )
@@ -123,7 +124,7 @@ class HistogramPanel(Panel):
                 plot.x_range.update(start=frame[0], end=frame[1])
                 plot.y_range.update(start=0, end=top)
             label = f"log₁₀ {entry.title}" if entry.log else entry.title
-            title = f"{entry.label}: {int(histogram.candidates.sum())} candidates"
+            title = f"{int(histogram.candidates.sum())} candidates"
             if histogram.n_missing:
                 title += f", {histogram.n_missing} without a value"
             if plot.xaxis[0].axis_label != label:

@@ -319,6 +319,11 @@ class MassFunctionPanel(Panel):
 
     def _numbers(self, fit: MassFunctionFit, parameter: str) -> str:
         low, mid, high = fit.quantile(parameter, [0.16, 0.5, 0.84])
+        edge = fit.reaches_prior(parameter)
+        if edge is not None:
+            # Quantiles that the prior makes are no measurement.
+            sign, value = (">", low) if edge > mid else ("<", high)
+            return f"{_SYMBOL[parameter]} {sign} {value:.2f}, open to the prior".replace("-", "−")
         return f"{_SYMBOL[parameter]} = {mid:.2f} +{high - mid:.2f} −{mid - low:.2f}".replace("-", "−")
 
     def _update_cumulative(self, part: str, model: str) -> None:
@@ -335,12 +340,13 @@ class MassFunctionPanel(Panel):
         self.sources[f"{part} draws"].data = _fences(fit.cumulative(x, n_draws=_LINES), x)
         median = fit.cumulative(x, parameters={name: np.array([fit.quantile(name, 0.5)]) for name in fit.parameters})
         self.sources[f"{part} median"].data = {"x": x.astype(np.float32), "y": median[0].astype(np.float32)}
-        numbers = ", ".join(self._numbers(fit, name) for name in fit.parameters)
-        self._set_title(part, f"N = {fit.n}: {numbers}")
+        self._set_title(part, f"N = {fit.n}: {self._numbers(fit, 'beta')}")
 
     def _masses(self, fit: MassFunctionFit) -> np.ndarray:
         """Return the masses at which the cumulative functions are drawn."""
-        return np.geomspace(fit.m_min, max(float(self.host.population.sample_masses.max()) * 3, fit.m_min * 60), _POINTS)
+        return np.geomspace(
+            fit.m_min, max(float(self.host.population.sample_masses.max()) * 3, fit.m_min * 60), _POINTS
+        )
 
     def _update_posterior(self, part: str) -> None:
         parameter, model = _parameter_and_model(part)

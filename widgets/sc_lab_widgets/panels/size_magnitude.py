@@ -39,7 +39,9 @@ class SizeMagnitudePanel(Panel):
         )
         hover = ("mass", "r_eff", "sigma_mass", "age_onset", "mu", "z_form")
         self.plane = PlanePlot(host, plot, "magnitude", "r_eff", y_error=True, hover=hover)
-        self.threshold = Span(dimension="width", location=1.0, line_color=SELECTED, line_width=2, line_dash="dashed", **LIVE)
+        self.threshold = Span(
+            dimension="width", location=1.0, line_color=SELECTED, line_width=2, line_dash="dashed", **LIVE
+        )
         plot.add_layout(self.threshold)
         self.figures["size_magnitude"] = plot
         return plot

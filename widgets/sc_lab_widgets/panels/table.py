@@ -62,7 +62,7 @@ class TablePanel(Panel):
     def _build(self) -> LayoutDOM:
         self.source = ColumnDataSource({name: [] for name in ("id", "field", "status", "limit", *_COLUMNS)})
         columns = [
-            TableColumn(field=name, title=name, width=100, formatter=StringFormatter())
+            TableColumn(field=name, title=name, width=92, formatter=StringFormatter())
             for name in ("id", "field", "status")
         ]
         for name in _COLUMNS:
@@ -71,7 +71,7 @@ class TablePanel(Panel):
                 if name in _FORMATS
                 else ScientificFormatter(precision=2, nan_format="–")
             )
-            columns.append(TableColumn(field=name, title=_HEADS[name], width=78, formatter=form))
+            columns.append(TableColumn(field=name, title=_HEADS[name], width=64, formatter=form))
         columns.insert(7, TableColumn(field="limit", title="", width=20, formatter=StringFormatter()))
         self.table = DataTable(
             source=self.source,
