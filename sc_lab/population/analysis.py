@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,9 +15,9 @@ import numpy.typing as npt
 from sc_lab import catalog as catalogs
 from sc_lab.cmf import MassFunctionGrid
 from sc_lab.colours import gc_membership
-from sc_lab.cosmology import make_cosmology
+from sc_lab.cosmology import check_same, describe, make_cosmology
 from sc_lab.density_size import dynamical_age, surface_density
-from sc_lab.errors import InputError
+from sc_lab.errors import CosmologyMismatchError, InputError, ScLabWarning
 from sc_lab.formation import formation_redshift
 from sc_lab.population.histograms import Histogram, bin_edges, count, scale
 from sc_lab.population.quantities import QUANTITIES, quantity
@@ -162,6 +163,21 @@ class Population:
     def cosmology(self) -> FLRW:
         """The cosmology of the settings."""
         return make_cosmology(self.settings.hubble, self.settings.omega_m, self.settings.omega_de)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the user should know although every product stands: one sentence each."""
+        recorded = self.catalog.meta.get("sc_lab", {})
+        try:
+            check_same(
+                recorded.get("cosmology", {}) if isinstance(recorded, Mapping) else {},
+                describe(self.cosmology),
+                name_a="the catalogue",
+                name_b="this analysis",
+            )
+        except CosmologyMismatchError as error:
+            return (f"{error}, or set hubble, omega_m and omega_de to the catalogue's",)
+        return ()
 
     # ---- point values and error bars ---------------------------------------------------
     @property
@@ -774,6 +790,11 @@ def analyse(
     CatalogError
         If the table does not meet the column registry.
 
+    Warns
+    -----
+    ScLabWarning
+        If the catalogue records another cosmology than the settings give.
+
     Examples
     --------
     >>> from sc_lab.mock import make_population
@@ -784,7 +805,10 @@ def analyse(
     """
     table = catalogs.validate(catalog)
     empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store())
-    return empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
+    population = empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
+    for caution in population.cautions:
+        warnings.warn(caution, ScLabWarning, stacklevel=2)
+    return population
 
 
 def _known(ids: Iterable[str], index: Mapping[str, int], what: str) -> tuple[str, ...]:

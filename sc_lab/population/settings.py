@@ -33,6 +33,10 @@ SETTING_UNITS: dict[str, u.UnitBase] = {
 }
 
 
+#: No published Hubble constant of this century comes near; h = 0.7 does [km/s/Mpc].
+_LEAST_HUBBLE = 10.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every choice that changes a number of the population analysis.
@@ -92,6 +96,9 @@ class Settings:
             object.__setattr__(self, "mass_max", _number("mass_max", self.mass_max, low=self.mass_min))
         object.__setattr__(self, "omega_m", _number("omega_m", self.omega_m, low=0.0))
         object.__setattr__(self, "omega_de", _number("omega_de", self.omega_de, low=-math.inf))
+        if self.hubble < _LEAST_HUBBLE:
+            msg = f"hubble is {self.hubble:g} km/s/Mpc; give H0 itself, such as 70, not h = H0 / 100"
+            raise InputError(msg)
         _check_cosmology(self.hubble, self.omega_m, self.omega_de)
         for name in ("drop_most_massive", "gc_cut"):
             if isinstance(getattr(self, name), np.bool_):

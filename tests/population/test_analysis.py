@@ -294,3 +294,19 @@ def test_absolute_magnitudes_follow_the_lens_model(population):
     # Rounding of differences of magnitudes near 20.
     np.testing.assert_allclose(shift[known], 2.5 * np.log10(ratio[known]), atol=1e-9)
     assert np.isnan(other.values("abs_mag_v")[~known]).all()
+
+
+def test_a_catalogue_of_another_cosmology_is_pointed_out_and_can_be_followed(catalog):
+    from sc_lab.cosmology import describe, make_cosmology
+    from sc_lab.errors import ScLabWarning
+
+    table = catalog.copy()
+    table.meta["sc_lab"] = {**table.meta["sc_lab"], "cosmology": describe(make_cosmology(50.0, 0.3, 0.7))}
+    with pytest.warns(ScLabWarning, match="differ in H0"):
+        analyse(table)
+    assert analyse(table, hubble=50.0).cautions == ()
+
+
+def test_h_is_not_taken_for_the_hubble_constant(catalog):
+    with pytest.raises(InputError, match="not h = H0 / 100"):
+        analyse(catalog, hubble=0.7)

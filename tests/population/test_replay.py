@@ -8,6 +8,9 @@ from sc_lab.mock import make_population
 from sc_lab.population import QUANTITIES, Settings, analyse
 from sc_lab.population.analysis import _DRAWN
 
+# Another cosmology than the catalogue's is pointed out; here it is meant.
+pytestmark = pytest.mark.filterwarnings("ignore:the catalogue was computed with the cosmology")
+
 #: Values that each setting takes in turn; every setting must be here.
 CHOICES = {
     "size_threshold": (1e-3, 12.0, 20.0, 50.0, 1e4),

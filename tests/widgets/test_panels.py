@@ -259,3 +259,23 @@ def test_a_figure_goes_to_holoviews_with_its_data(session):
     with pytest.raises(InputError, match="no figure 'nothing'"):
         panel.to_holoviews("nothing")
     panel.close()
+
+
+def test_escape_gives_up_a_drag(session):
+    from sc_lab_widgets._keys import KeyBoard
+    from sc_lab_widgets._pane import Key
+
+    panel = GCColourPanel(session)
+    steps = len(session.log)
+    panel.box.left = -1.4
+    assert session.previewing
+    KeyBoard(panel.host, panel.message).press(Key("Escape"))
+    panel.box.left = -1.5  # the pointer is still down
+    panel.release()
+    assert not session.previewing
+    assert len(session.log) == steps
+    assert panel.box.left == -1.0
+    panel.box.left = -1.2
+    panel.release()
+    assert len(session.log) == steps + 1
+    panel.close()

@@ -114,6 +114,8 @@ class Workbench:
         self.widget: ui.Widget = self._layout(list(plot_controls))
         self.host.on_update(self._update_texts)
         self._update_texts()
+        if self.population.cautions:
+            self.message.show("; ".join(self.population.cautions))
         if self.session.read_only:
             why = f"this project is open read-only, so edits are refused: {self.session.read_only_reason}"
             self.message.show(why, error=True)
