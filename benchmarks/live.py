@@ -254,6 +254,7 @@ class Run:
         peers = self.peers(
             python,
             {
+                "stock floor": ("stock_floor", "echo", 7, 7),
                 "glue-jupyter": ("glue", "threshold", 2540, 4),
                 "link_selections": ("link_selections", "threshold", 2540, 4),
             },
@@ -262,10 +263,17 @@ class Run:
             key = ("ArrowRight", "ArrowLeft")[turn % 2]
             self.load.append(os.getloadavg()[0])
             n = self.per_round
-            floor.steps(self.of("floor", "step, 7 figures"), "echo", n, key)
+            stock = peers.get("stock floor")
+            echo = self.of("floor", "step, 7 figures")
+            # The floor before each gesture, so that a burst of load from elsewhere does not fall on one of them alone.
             for label in ("size threshold", "oldest age"):
+                floor.steps(echo, "echo", n, key)
+                if stock:
+                    stock[0].steps(self.of("stock floor", "step, 7 figures"), stock[1], n, key)
                 workbench.steps(self.of("workbench", f"step of {label}"), label, n, key)
+            floor.steps(echo, "echo", n, key)
             workbench.box_steps(self.of("workbench", "move of the colour box"), n)
+            floor.drag_slider(self.of("floor", "drag, 7 figures"), "echo", 0.05, 0.25)
             workbench.drag_slider(self.of("workbench", "drag of size threshold"), "size threshold", 0.05, 0.25)
             workbench.drag_box(self.of("workbench", "drag of the colour box"))
             workbench.browser.kernel_exec(
@@ -273,6 +281,8 @@ class Run:
             )
             workbench.browser.pause(1)
             for name, (tool, label) in peers.items():
+                if name == "stock floor":
+                    continue
                 # The slow ones get fewer steps; a step of theirs takes seconds.
                 fewer = n if name.startswith("glue") else max(2, n // 4)
                 tool.steps(self.of(name, "step of the threshold"), label, fewer, key, warm_up=1)
@@ -326,11 +336,14 @@ class Run:
             sign = "≥" if at_least else "≤"
             out.append(f"{text:<72}{value:>8.2f}   target {sign} {limit:g}   {'met' if good else 'MISSED'}")
 
-        floor = self.series.get("floor: step, 7 figures")
         ours = [s for s in self.series.values() if s.tool == "workbench" and s.paint]
-        for series in ours if floor and floor.paint else ():
-            ratio(f"{series.name}: median to the floor's", median(series.paint), median(floor.paint), 1.5)
-            ratio(f"{series.name}: p95 to the floor's", quantile(series.paint, 0.95), quantile(floor.paint, 0.95), 2)
+        for name in ("floor", "stock floor"):
+            floor = self.series.get(f"{name}: step, 7 figures")
+            for series in ours if floor and floor.paint else ():
+                ratio(f"{series.name}: median to the {name}'s", median(series.paint), median(floor.paint), 1.5)
+                ratio(
+                    f"{series.name}: p95 to the {name}'s", quantile(series.paint, 0.95), quantile(floor.paint, 0.95), 2
+                )
         threshold = self.series.get("workbench: step of size threshold")
         for name, limit in (("glue-jupyter", 2), ("link_selections", 10)):
             peer = self.series.get(f"{name}: step of the threshold")
@@ -349,7 +362,7 @@ class Run:
         if large and plain and large.paint and plain.paint:
             ratio("50 000 clumps: workbench to plain bokeh, medians", median(large.paint), median(plain.paint), 0.5)
         for series in self.series.values():
-            if series.rates:
+            if series.rates and series.tool == "workbench":
                 ratio(f"{series.name}: repaints per second", median(series.rates), 1, 8, at_least=True)
                 ratio(f"{series.name}: settled after [ms]", median(series.settled), 1, 300)
         return out

@@ -24,7 +24,8 @@ def follow(change):
 
 
 slider.observe(follow, "value")
+# The viewers as glue lays them out, toolbar and all; their figures as large as the other tools'.
 for viewer in viewers:
-    viewer.figure_widget.layout.width, viewer.figure_widget.layout.height = "330px", "300px"
-rows = [ui.HBox([viewer.figure_widget for viewer in viewers[i : i + 2]]) for i in (0, 2)]
+    viewer.figure_widget.layout.width, viewer.figure_widget.layout.height = "430px", "300px"
+rows = [ui.HBox([viewer.layout for viewer in viewers[i : i + 2]]) for i in (0, 2)]
 ui.VBox([slider, *rows])
