@@ -288,18 +288,20 @@ class MassFunctionFit:
                 )
         return tuple(out)
 
-    def reaches_prior(self, name: str) -> float | None:
+    def reaches_prior(self, name: str, *, above: float = 0.1) -> float | None:
         """Return the edge of the prior that a posterior is cut off at, if it is.
 
         Parameters
         ----------
         name : str
             One of `parameters`.
+        above : float
+            Fraction of the maximum that the density at an edge has to exceed.
 
         Returns
         -------
         float or None
-            The edge where the density is above a tenth of its maximum; the upper one where both are.
+            The edge where the density exceeds that fraction; the upper one where both do.
 
         Raises
         ------
@@ -309,7 +311,7 @@ class MassFunctionFit:
         x, density = self.posterior(name)
         low, high = self.prior[name]
         for edge, value, end in ((high, density[-1], x[-1]), (low, density[0], x[0])):
-            if abs(end - edge) < 0.01 * (high - low) and value > 0.1 * density.max():
+            if abs(end - edge) < 0.01 * (high - low) and value > above * density.max():
                 return float(edge)
         return None
 

@@ -319,9 +319,9 @@ class MassFunctionPanel(Panel):
 
     def _numbers(self, fit: MassFunctionFit, parameter: str) -> str:
         low, mid, high = fit.quantile(parameter, [0.16, 0.5, 0.84])
-        edge = fit.reaches_prior(parameter)
+        edge = fit.reaches_prior(parameter, above=0.6)
         if edge is not None:
-            # Quantiles that the prior makes are no measurement.
+            # The data leave one side open: there the quantiles are the prior's, no measurement.
             sign, value = (">", low) if edge > mid else ("<", high)
             return f"{_SYMBOL[parameter]} {sign} {value:.2f}, open to the prior".replace("-", "−")
         return f"{_SYMBOL[parameter]} = {mid:.2f} +{high - mid:.2f} −{mid - low:.2f}".replace("-", "−")
