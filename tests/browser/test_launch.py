@@ -37,7 +37,7 @@ def counts(page: Browser) -> list[int | None]:
 def make_lab() -> list[str]:
     """Return module and arguments that `make lab` starts, from make itself."""
     # -o: the environment counts as built.
-    command = ["make", "-n", "-o", ".venv/.sc-lab-installed", "lab"]
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.sc-lab-installed", "lab"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     python, option, *start = shlex.split(done.stdout.strip().splitlines()[-1])
