@@ -80,6 +80,10 @@ def as_session(source: Any) -> Session:
     raise InputError(msg)
 
 
+#: What a session reports of a step besides the settings, marks and notes that changed.
+_BOOKKEEPING = frozenset({"history", "preview"})
+
+
 class Host:
     """The analysis that all panels of one bokeh document show.
 
@@ -118,9 +122,13 @@ class Host:
         self.sources.update(self.population, self.selection)
         owner = weakref.ref(self)
 
-        def follow(_session: Session, _changed: frozenset[str]) -> None:
+        def follow(_session: Session, changed: frozenset[str]) -> None:
             host = owner()
-            if host is not None:
+            if host is None:
+                return
+            if changed <= _BOOKKEEPING:
+                host.note_step()
+            else:
                 host.refresh()
 
         self._unsubscribe = session.subscribe(follow)
@@ -205,13 +213,26 @@ class Host:
             if change == self._changes and self._refined != change and self.pane is not None:
                 self.refine()
 
+    def note_step(self) -> None:
+        """Follow a step that changed no number, such as the one that ends a drag and keeps what it showed.
+
+        Plots and bootstrap stand, or are on their way; only the listeners (undo, status) hear of it.
+        """
+        with self._lock:
+            if self._refined == self._changes:
+                for listener in self._listeners:
+                    listener()
+
     def refine(self) -> None:
         """Bring the slower parts of every visible panel up to date; nothing happens where they are."""
-        with self._lock, one_thread(), nullcontext() if self.pane is None else self.pane.hold():
+        with self._lock, one_thread():
             self._refined = self._changes
-            for panel in self.panels:
-                if panel.visible:
-                    panel.refine()
+            visible = [panel for panel in self.panels if panel.visible]
+            # Plots first, in a message of their own: a table makes the longest one.
+            for part in ([p for p in visible if p.figures], [p for p in visible if not p.figures]):
+                with nullcontext() if self.pane is None else self.pane.hold():
+                    for panel in part:
+                        panel.refine()
             for listener in self._listeners:
                 listener()
 

@@ -130,7 +130,10 @@ class GCColourPanel(Panel):
         except ScLabError as error:
             self.message.report(error)
             taken = False
-        if not taken:
+        if taken:
+            # A box drawn inside out is kept the right way round.
+            self.refresh()
+        else:
             # Refused, or where it was: the box in the browser has to return.
             self.host.refresh()
 
