@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -191,7 +192,8 @@ def test_other_front_ends_paint_and_answer(chromium: str, app: str, tmp_path: Pa
         after = columns(page, "density_size", "candidates", "row")
         assert set(before) < set(after)
         x, y = (columns(page, "size_magnitude", "candidates", name) for name in ("magnitude", "r_eff"))
-        middle = sorted(range(len(x)), key=lambda i: x[i])[len(x) // 2]
+        seen = [i for i in range(len(x)) if math.isfinite(x[i]) and math.isfinite(y[i])]  # some have no magnitude
+        middle = sorted(seen, key=lambda i: x[i])[len(seen) // 2]
         page.tap("size_magnitude", x[middle], y[middle])
         page.wait_for(
             "() => { const r = __probe.plot('formation').model.renderers.find((q) => q.data_source?.name === 'selected');"
