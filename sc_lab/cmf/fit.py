@@ -352,6 +352,7 @@ class MassFunctionFit:
 
     @property
     def _chain(self) -> FloatArray:
+        # Asked for only where the method is emcee: its posterior is the chain's draws.
         return np.asarray(self._posterior.draws, dtype=np.float64)  # type: ignore[attr-defined]
 
     def _axis(self, name: str) -> int:
