@@ -6,6 +6,7 @@ from sc_lab.cmf.bootstrap import Bootstrap, bootstrap_mass_function
 from sc_lab.cmf.checks import PredictiveCheck, posterior_predictive
 from sc_lab.cmf.fit import MassFunctionFit, MassFunctionGrid, fit_mass_function
 from sc_lab.cmf.models import MODELS, PowerLaw, Schechter, draw_masses, mass_function
+from sc_lab.cmf.selection import Selection
 
 __all__ = [
     "MODELS",
@@ -15,6 +16,7 @@ __all__ = [
     "PowerLaw",
     "PredictiveCheck",
     "Schechter",
+    "Selection",
     "bootstrap_mass_function",
     "draw_masses",
     "fit_mass_function",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.cmf.fit import MassFunctionGrid
+from sc_lab.cmf.selection import Selection
 from sc_lab.errors import InputError
 from sc_lab.units import MASS, FloatArray, value_in
 
@@ -77,6 +78,7 @@ def bootstrap_mass_function(
     drop_most_massive: bool = False,
     beta_prior: tuple[float, float] = (-3.0, -1.0),
     log_mc_prior: tuple[float, float] | None = None,
+    selection: Selection | Callable[[FloatArray], npt.ArrayLike] | None = None,
 ) -> Bootstrap:
     """Fit the mass function of many populations drawn from the errors (Claeyssens et al. 2026, section 4.4).
 
@@ -99,6 +101,8 @@ def bootstrap_mass_function(
         Edges of the flat prior on the slope.
     log_mc_prior : tuple of float, optional
         Edges of the flat prior on log10(M_c / Msun); None means from log10 m_min to 9.
+    selection : Selection or callable, optional
+        The chance to be detected, one curve for all objects; see `~sc_lab.cmf.fit_mass_function`.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def bootstrap_mass_function(
     >>> result.medians["beta"].shape, result.n_undefined
     ((5,), 0)
     """
-    grid = MassFunctionGrid(model, m_min, m_max, beta_prior=beta_prior, log_mc_prior=log_mc_prior)
+    grid = MassFunctionGrid(model, m_min, m_max, beta_prior=beta_prior, log_mc_prior=log_mc_prior, selection=selection)
     masses = value_in(mass_draws, MASS, "mass_draws")
     chosen = np.asarray(selected)
     if chosen.dtype != np.bool_ or masses.ndim != 2 or chosen.shape != masses.shape:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sc_lab.cmf.fit import MassFunctionFit
+from sc_lab.cmf.models import mass_function
+from sc_lab.cmf.selection import with_selection
 from sc_lab.errors import InputError
 from sc_lab.inference.mcmc import whole_number
 from sc_lab.units import MASS, FloatArray, value_in
@@ -64,10 +67,11 @@ def posterior_predictive(
     -----
     For each posterior draw the distance of the sample from that model is compared with the distance of
     a mock sample drawn from it (Gelman, Meng & Stern 1996). The cumulative probabilities of a mock
-    sample are uniform numbers, so none needs to be inverted.
+    sample are uniform numbers, so none needs to be inverted. With a selection the sample is compared with detected
+    masses; where each object has its own chance to be detected, with its own distribution.
     """
     values = value_in(mass, MASS, "mass")
-    values = np.sort(values[(values >= fit.m_min) & (values < fit.m_max)])
+    values = values[(values >= fit.m_min) & (values < fit.m_max)]
     if len(values) != fit.n:
         msg = (
             f"{len(values)} masses lie inside the limits of the fit, which was made from {fit.n}; give the same masses"
@@ -76,12 +80,25 @@ def posterior_predictive(
     whole_number("n_draws", n_draws, 1, "so many posterior draws are compared")
     generator = np.random.default_rng(rng)
     draws = fit.draw(int(n_draws), rng=generator)
-    above = fit.cumulative(values, parameters={name: draws[:, i] for i, name in enumerate(fit.parameters)}) / fit.n
+    above = _above(values, fit, draws)
     mock = np.sort(generator.random(above.shape), axis=1)
     chances = [
         float(np.mean(distance(mock) >= distance(1.0 - above))) for distance in (_kolmogorov_smirnov, _anderson_darling)
     ]
     return PredictiveCheck(ks=chances[0], anderson_darling=chances[1], n_draws=int(n_draws))
+
+
+def _above(values: FloatArray, fit: MassFunctionFit, draws: FloatArray) -> FloatArray:
+    """Return the chance of each object to exceed its mass for every draw, shape (draws, n), falling along a row."""
+    if fit.selection is None or fit.selection.n_objects is None:
+        above = fit.cumulative(values, parameters={name: draws[:, i] for i, name in enumerate(fit.parameters)}) / fit.n
+    else:
+        plain = mass_function(fit.model, fit.m_min, None if math.isinf(fit.m_max) else fit.m_max)
+        above = np.empty((len(draws), len(values)))
+        for k in range(len(values)):
+            own = with_selection(plain, fit.selection.rows([k]))
+            above[:, k] = own.survival(values[k : k + 1], *draws.T)[:, 0]
+    return np.asarray(-np.sort(-above, axis=1), dtype=np.float64)
 
 
 def _kolmogorov_smirnov(uniform: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.cmf.models import LogNormSurface, MassFunction, PowerLaw, Schechter, mass_function
+from sc_lab.cmf.selection import Selection, as_selection, log_chance, with_selection
 from sc_lab.errors import InputError
 from sc_lab.inference import GridPosterior, find_boxes, integrate, kde_mode, run_emcee
 from sc_lab.inference.mcmc import whole_number
@@ -67,6 +68,8 @@ class MassFunctionFit:
         Accepted fraction of the emcee proposals; NaN for the grid, which proposes nothing.
     autocorrelation_time : mapping
         In steps of the emcee run, by parameter; NaN for the grid.
+    selection : Selection or None
+        The chance to be detected inside the normalisation; None where every object counts as detected.
     """
 
     model: str
@@ -83,6 +86,8 @@ class MassFunctionFit:
     _seed: int = field(repr=False)
     _n_samples: int = field(repr=False)
     _notes: tuple[str, ...] = field(repr=False)
+    _log_chance: float = field(default=0.0, repr=False)
+    selection: Selection | None = field(default=None, repr=False)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -199,7 +204,7 @@ class MassFunctionFit:
     @property
     def log_evidence(self) -> float:
         """Logarithm of the evidence, for masses in Msun and the flat prior; NaN for emcee, which cannot tell."""
-        return self._posterior.log_evidence - self.n * math.log(self.m_min)
+        return self._posterior.log_evidence - self.n * math.log(self.m_min) + self._log_chance
 
     def log_bayes_factor(self, other: MassFunctionFit) -> float:
         """Return ln of the evidence ratio of this model to another, fitted to the same sample.
@@ -230,12 +235,15 @@ class MassFunctionFit:
                 "an evidence ratio needs the same masses and limits in both"
             )
             raise InputError(msg)
+        if not (self.selection is other.selection or (self.selection and self.selection.same_as(other.selection))):
+            msg = "the fits have different selections; an evidence ratio compares models of the same detected sample"
+            raise InputError(msg)
         return self.log_evidence - other.log_evidence
 
     def cumulative(
         self, mass: Any, *, n_draws: int = 100, parameters: Mapping[str, npt.ArrayLike] | None = None
     ) -> FloatArray:
-        """Return the expected number of objects above a mass.
+        """Return the expected number of objects of the sample above a mass: with a selection, of detected objects.
 
         Parameters
         ----------
@@ -327,6 +335,10 @@ class MassFunctionFit:
 
         rows = [(name, *self.quantile(name, [0.16, 0.5, 0.84]), self.mode(name)) for name in self.parameters]
         names, low, mid, high, mode = (list(column) for column in zip(*rows, strict=True))
+        selected = {}
+        if self.selection is not None:
+            table = {"mass": self.selection.mass.tolist(), "probability": self.selection.probability.tolist()}
+            selected = {"selection": table}
         return QTable(
             {
                 "parameter": names,
@@ -347,6 +359,7 @@ class MassFunctionFit:
                 "prior": {name: list(edges) for name, edges in self.prior.items()},
                 "log_evidence": None if math.isnan(self.log_evidence) else self.log_evidence,
                 "warnings": list(self.warnings),
+                **selected,
             },
         )
 
@@ -386,11 +399,13 @@ class MassFunctionGrid:
         Edges of the flat prior on the slope.
     log_mc_prior : tuple of float, optional
         Edges of the flat prior on log10(M_c / Msun); None means from log10 m_min to 9.
+    selection : Selection or callable, optional
+        The chance to be detected, see `fit_mass_function`.
 
     Raises
     ------
     InputError
-        If the model is unknown, or a limit or prior impossible.
+        If the model is unknown, or a limit, prior or selection impossible.
 
     Examples
     --------
@@ -411,8 +426,12 @@ class MassFunctionGrid:
         *,
         beta_prior: tuple[float, float] = (-3.0, -1.0),
         log_mc_prior: tuple[float, float] | None = None,
+        selection: Selection | Callable[[FloatArray], npt.ArrayLike] | None = None,
     ) -> None:
         self.function = mass_function(model, m_min, m_max)
+        self.selection = None if selection is None else as_selection(selection, self.function)
+        if self.selection is not None:
+            self.function = with_selection(self.function, self.selection)
         beta = _edges(beta_prior, "beta_prior")
         self.prior: Mapping[str, tuple[float, float]]
         if isinstance(self.function, PowerLaw):
@@ -478,9 +497,58 @@ class MassFunctionGrid:
         InputError
             If fewer than two masses lie inside, all are equal, or one is not finite.
         """
-        inside, n_outside = _inside(mass, self.function)
+        engine, inside, n_outside, chance = self.for_sample(mass)
         x = inside / self.function.m_min
-        return self._fit(len(x), float(np.log(x).sum()), float((x - 1.0).sum()), n_outside, rng, n_samples)
+        sums = float(np.log(x).sum()), float((x - 1.0).sum())
+        return engine._fit(len(x), *sums, n_outside, rng, n_samples, chance)  # noqa: SLF001 - another of this class
+
+    def for_sample(self, mass: Any) -> tuple[MassFunctionGrid, FloatArray, int, float]:
+        """Return what the fit of a sample needs.
+
+        Parameters
+        ----------
+        mass : `~astropy.units.Quantity` or array_like
+            Masses [Msun], shape (n,).
+
+        Returns
+        -------
+        engine : MassFunctionGrid
+            This grid; where each object has its own chance to be detected, one for the objects inside.
+        inside : ndarray
+            The masses inside [m_min, m_max) [Msun].
+        n_outside : int
+            How many lie outside.
+        log_chance : float
+            Sum of ln p(detect) of the masses inside.
+
+        Raises
+        ------
+        InputError
+            If fewer than two masses lie inside, all are equal, one is not finite, or one could not be detected.
+        """
+        inside, used = _inside(mass, self.function)
+        n_outside = len(used) - len(inside)
+        if self.selection is None:
+            return self, inside, n_outside, 0.0
+        n_rows = self.selection.n_objects
+        if n_rows not in (None, len(used)):
+            msg = (
+                f"the selection has a row for each of {n_rows} objects, mass has {len(used)}; give one row for each "
+                "mass, in the same order, those outside [m_min, m_max) included"
+            )
+            raise InputError(msg)
+        engine = self
+        if n_rows is not None and n_outside:
+            options = {"log_mc_prior": self.prior["log_mc"]} if "log_mc" in self.prior else {}
+            engine = MassFunctionGrid(
+                self.function.name,
+                self.function.m_min,
+                self.function.m_max,
+                beta_prior=self.prior["beta"],
+                selection=self.selection.rows(used),
+                **options,
+            )
+        return engine, inside, n_outside, log_chance(self.selection.rows(used), inside)
 
     def fit_statistics(
         self,
@@ -589,6 +657,7 @@ class MassFunctionGrid:
         n_outside: int,
         rng: np.random.Generator | int | None,
         n_samples: int,
+        chance: float = 0.0,
     ) -> MassFunctionFit:
         whole_number("n_samples", n_samples, 2, "the summaries by samples need them")
         statistics = (np.array([value]) for value in (float(n), sum_log_x, sum_excess))
@@ -607,12 +676,20 @@ class MassFunctionGrid:
             _seed=int(np.random.default_rng(rng).integers(2**63)),
             _n_samples=n_samples,
             _notes=(),
+            _log_chance=chance,
+            selection=self.selection,
         )
 
     def _statistics(
         self, n: npt.ArrayLike, sum_log: npt.ArrayLike, sum_mass: npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return N, the sum of ln x and the sum of x - 1, x = M / m_min, or refuse impossible ones."""
+        if self.selection is not None and self.selection.n_objects is not None:
+            msg = (
+                f"the selection has a row for each of {self.selection.n_objects} objects, which sums over a sample "
+                "cannot tell apart; use fit() with the masses, or one curve for all objects"
+            )
+            raise InputError(msg)
         counts, logs, masses = (np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (n, sum_log, sum_mass))
         if not counts.shape == logs.shape == masses.shape or counts.ndim != 1:
             msg = (
@@ -671,6 +748,7 @@ def fit_mass_function(
     method: str = "grid",
     beta_prior: tuple[float, float] = (-3.0, -1.0),
     log_mc_prior: tuple[float, float] | None = None,
+    selection: Selection | Callable[[FloatArray], npt.ArrayLike] | None = None,
     rng: np.random.Generator | int | None = None,
     n_samples: int = 50_000,
     n_walkers: int = 100,
@@ -697,6 +775,10 @@ def fit_mass_function(
         Edges of the flat prior on the slope.
     log_mc_prior : tuple of float, optional
         Edges of the flat prior on log10(M_c / Msun); None means from log10 m_min to 9.
+    selection : Selection or callable, optional
+        The chance of an object to be detected: a table, with one curve or a row for each mass given, or a function of
+        mass [Msun], shape (k,), that returns chances, shape (k,). It multiplies the model inside its normalisation.
+        None means that every object is detected.
     rng : int or `~numpy.random.Generator`, optional
         Seed of samples and walkers.
     n_samples : int
@@ -721,7 +803,8 @@ def fit_mass_function(
     Notes
     -----
     Each model is normalised over the interval of the sample,
-    p(M) = M^beta exp(-M / M_c) / int_{m_min}^{m_max} M'^beta exp(-M' / M_c) dM'.
+    p(M) = M^beta exp(-M / M_c) / int_{m_min}^{m_max} M'^beta exp(-M' / M_c) dM'. With a selection S both the model
+    and the integrand are multiplied by S(M), so that beta and M_c are those of all objects, detected or not.
 
     Examples
     --------
@@ -729,7 +812,7 @@ def fit_mass_function(
     >>> [round(float(q), 2) for q in fit.quantile("beta", [0.16, 0.5, 0.84])]
     [-2.57, -2.12, -1.73]
     """
-    grid = MassFunctionGrid(model, m_min, m_max, beta_prior=beta_prior, log_mc_prior=log_mc_prior)
+    grid = MassFunctionGrid(model, m_min, m_max, beta_prior=beta_prior, log_mc_prior=log_mc_prior, selection=selection)
     if method == "grid":
         return grid.fit(mass, rng=rng, n_samples=n_samples)
     if method != "emcee":
@@ -759,8 +842,8 @@ def _fit_emcee(
     cancel: Callable[[], bool] | None,
 ) -> MassFunctionFit:
     """Run emcee on the unbinned likelihood, its normalisation integrated afresh at every point."""
+    grid, inside, n_outside, chance = grid.for_sample(mass)
     function = grid.function
-    inside, n_outside = _inside(mass, function)
     x = inside / function.m_min
     n, sum_log, sum_x = len(x), float(np.log(x).sum()), float(x.sum())
     low, high = (np.array(edge) for edge in zip(*grid.prior.values(), strict=True))
@@ -807,11 +890,13 @@ def _fit_emcee(
         _seed=int(rng.integers(2**63)),
         _n_samples=len(chain.draws),
         _notes=chain.warnings,
+        _log_chance=chance,
+        selection=grid.selection,
     )
 
 
-def _inside(mass: Any, function: MassFunction) -> tuple[FloatArray, int]:
-    """Return the masses inside the limits and the number outside, or refuse them in words."""
+def _inside(mass: Any, function: MassFunction) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return the masses inside the limits and which they are, or refuse them in words."""
     values = value_in(mass, MASS, "mass")
     if values.ndim != 1:
         msg = f"mass has the shape {values.shape}; give one list of masses in Msun"
@@ -821,7 +906,8 @@ def _inside(mass: Any, function: MassFunction) -> tuple[FloatArray, int]:
         shown = ", ".join(map(str, lost[:10])) + (" …" if len(lost) > 10 else "")
         msg = f"mass is not finite in {len(lost)} row(s): {shown}; leave those rows out, or measure them"
         raise InputError(msg)
-    inside = values[(values >= function.m_min) & (values < function.m_max)]
+    used = (values >= function.m_min) & (values < function.m_max)
+    inside = values[used]
     if len(inside) < 2:
         msg = (
             f"{len(inside)} of {len(values)} masses lie in [{function.m_min:g}, {function.m_max:g}) Msun; "
@@ -834,7 +920,7 @@ def _inside(mass: Any, function: MassFunction) -> tuple[FloatArray, int]:
             "give masses that differ"
         )
         raise InputError(msg)
-    return inside, len(values) - len(inside)
+    return inside, used
 
 
 def _edges(prior: Any, name: str) -> tuple[float, float]:

@@ -21,7 +21,16 @@ from sc_lab.errors import InputError
 from sc_lab.inference.grid import coefficients_from_values, product
 from sc_lab.units import MASS, FloatArray, value_in
 
-__all__ = ["MODELS", "MassFunction", "PowerLaw", "Schechter", "draw_masses", "mass_function"]
+__all__ = [
+    "MODELS",
+    "MassFunction",
+    "PowerLaw",
+    "Schechter",
+    "draw_masses",
+    "gauss_legendre",
+    "log_power_integral",
+    "mass_function",
+]
 
 #: What lies beyond M = 45 M_c is less than 1e-19 of the integral.
 _E_FOLDS = 45.0
@@ -64,7 +73,7 @@ class PowerLaw:
         ndarray
             Shape of ``beta``; infinite where the integral diverges.
         """
-        return _log_power_integral(np.asarray(beta, dtype=np.float64) + 1.0, self.log_range)
+        return log_power_integral(np.asarray(beta, dtype=np.float64) + 1.0, self.log_range)
 
     def log_pdf(self, mass: npt.ArrayLike, beta: npt.ArrayLike) -> FloatArray:
         """Return ln p(M), per Msun.
@@ -106,7 +115,7 @@ class PowerLaw:
         g = (np.asarray(beta, dtype=np.float64) + 1.0)[:, None]
         if math.isinf(self.m_max):
             return np.asarray(np.exp(g * y), dtype=np.float64)
-        tail = _log_power_integral(g, self.log_range - y)
+        tail = log_power_integral(g, self.log_range - y)
         return np.asarray(np.exp(g * y + tail - self.log_norm(beta)[:, None]), dtype=np.float64)
 
 
@@ -126,6 +135,8 @@ class Schechter:
     m_max: float = math.inf
     name: ClassVar[str] = "schechter"
     parameters: ClassVar[tuple[str, ...]] = ("beta", "log_mc")
+    #: How near the zeros of the normalisation come, in units of what `LogNormSurface` says.
+    nearness: ClassVar[float] = 1.0
 
     @property
     def log_range(self) -> float:
@@ -243,7 +254,7 @@ class Schechter:
         w = math.log1p(steep * math.expm1(end))
         regular = np.log1p(np.expm1(np.linspace(0.0, w, max(2, math.ceil(w / 0.5)) + 1)) / steep)
         edges = np.unique(np.concatenate([regular, y[y < end]]))
-        nodes, weight = _gauss_legendre(8)
+        nodes, weight = gauss_legendre(8)
         half = np.diff(edges) / 2
         at = ((edges[1:] + edges[:-1]) / 2)[:, None] + half[:, None] * nodes
         u = np.expm1(at.ravel())
@@ -373,11 +384,11 @@ class LogNormSurface:
         t_min = float(function.ratio(log_mc[1]))
         span = min(function.log_range, math.log1p(_E_FOLDS / t_min))
         orders = (
-            _order(2 * math.pi / span, (beta[1] - beta[0]) / 2),
-            _order(math.pi, (log_mc[1] - log_mc[0]) / 2 * math.log(10)),
+            _order(function.nearness * 2 * math.pi / span, (beta[1] - beta[0]) / 2),
+            _order(function.nearness * math.pi, (log_mc[1] - log_mc[0]) / 2 * math.log(10)),
         )
         axes = [
-            (low + high) / 2 + (high - low) / 2 * _gauss_legendre(order)[0]
+            (low + high) / 2 + (high - low) / 2 * gauss_legendre(order)[0]
             for (low, high), order in zip(self.ranges, orders, strict=True)
         ]
         left, right = (coefficients_from_values(order) for order in orders)
@@ -412,8 +423,19 @@ def _one_mass(value: Any, name: str) -> float:
     return float(array.reshape(()))
 
 
-def _log_power_integral(g: npt.ArrayLike, span: npt.ArrayLike) -> FloatArray:
-    """Return ln of the integral of exp(g y) over 0 < y < span, g = 0 and an infinite span included."""
+def log_power_integral(g: npt.ArrayLike, span: npt.ArrayLike) -> FloatArray:
+    """Return ln of the integral of exp(g y) over 0 < y < span, g = 0 and an infinite span included.
+
+    Parameters
+    ----------
+    g, span : array_like
+        Slope and length, broadcast against each other.
+
+    Returns
+    -------
+    ndarray
+        Infinite where the integral diverges.
+    """
     slope, length = np.broadcast_arrays(np.asarray(g, dtype=np.float64), np.asarray(span, dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # For g > 0 the exponential is taken out in front, so that nothing overflows.
@@ -434,7 +456,7 @@ def _quadrature(t: FloatArray, x_max: float) -> tuple[FloatArray, FloatArray]:
     steep = max(1.0, t_high)
     end = math.log1p(steep * min(x_max - 1.0, _E_FOLDS / t_low))
     panels = max(1, math.ceil(end / _PANEL))
-    nodes, weight = _gauss_legendre(_NODES)
+    nodes, weight = gauss_legendre(_NODES)
     half = end / panels / 2
     w = ((2 * np.arange(panels) + 1)[:, None] * half + half * nodes).ravel()
     u = np.expm1(w) / steep
@@ -442,6 +464,18 @@ def _quadrature(t: FloatArray, x_max: float) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=64)
-def _gauss_legendre(nodes: int) -> tuple[FloatArray, FloatArray]:
+def gauss_legendre(nodes: int) -> tuple[FloatArray, FloatArray]:
+    """Return nodes and weights of Gauss-Legendre quadrature on -1 to 1.
+
+    Parameters
+    ----------
+    nodes : int
+        How many.
+
+    Returns
+    -------
+    x, weight : ndarray
+        Shape (nodes,); shared by all callers, not to be changed.
+    """
     x, weight = legendre.leggauss(nodes)
     return np.asarray(x, dtype=np.float64), np.asarray(weight, dtype=np.float64)
