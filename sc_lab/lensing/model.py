@@ -1,0 +1,441 @@
+"""What every lens model offers: frame, scaling with redshift, magnification, deflection and their realisations."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+from astropy.cosmology import FLRW
+
+from sc_lab.cosmology import default_cosmology
+from sc_lab.errors import InputError
+from sc_lab.units import FloatArray, value_in
+
+__all__ = ["Deflection", "Jacobian", "LensModel", "Magnification", "magnification_of"]
+
+#: The largest scatter of ln mu that the gradient estimate may give; beyond it the estimate has no meaning.
+MAX_LN_SCATTER = 1.0
+#: Position error [arcsec] of a model that does not state one: the models of C26 have 0.5 to 0.8 arcsec.
+DEFAULT_RMS = 0.6
+
+
+class Magnification(NamedTuple):
+    """Signed magnifications: total, tangential and radial."""
+
+    mu: FloatArray
+    mu_t: FloatArray
+    mu_r: FloatArray
+
+
+class Jacobian(NamedTuple):
+    """Convergence and shear at the source's redshift, in the frame x West, y North."""
+
+    kappa: FloatArray
+    g1: FloatArray
+    g2: FloatArray
+
+
+class Deflection(NamedTuple):
+    """Reduced deflection [arcsec] towards West and North; source = image - deflection."""
+
+    west: FloatArray
+    north: FloatArray
+
+
+def magnification_of(kappa: Any, g1: Any, g2: Any) -> Magnification:
+    """Return the magnifications of a convergence and shear.
+
+    Parameters
+    ----------
+    kappa, g1, g2 : array_like
+        Convergence and shear at the source's redshift.
+
+    Returns
+    -------
+    Magnification
+        mu_t = 1/(1 - kappa - g), mu_r = 1/(1 - kappa + g), mu = mu_t mu_r; infinite on a critical curve.
+    """
+    g = np.hypot(g1, g2)
+    with np.errstate(divide="ignore"):
+        tangential = np.divide(1.0, 1.0 - kappa - g)
+        radial = np.divide(1.0, 1.0 - kappa + g)
+        total = np.divide(1.0, (1.0 - kappa - g) * (1.0 - kappa + g))
+    return Magnification(total, tangential, radial)
+
+
+class LensModel(ABC):
+    """A lens at one redshift, known for D_LS/D_S = 1.
+
+    Parameters
+    ----------
+    z_lens : float
+        Redshift of the lens.
+    ra, dec : float
+        Reference position of the frame [deg].
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means `sc_lab.cosmology.default_cosmology`.
+    name : str
+        Short name, e.g. ``"M1"``.
+    rms : float, optional
+        Scatter [arcsec] of the model's own images; used for errors when there are no realisations.
+    cautions : tuple of str
+        What was odd in the files, in sentences.
+
+    Raises
+    ------
+    InputError
+        If the redshift or the position is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        z_lens: float,
+        ra: float,
+        dec: float,
+        cosmology: FLRW | None = None,
+        name: str = "",
+        rms: float | None = None,
+        cautions: tuple[str, ...] = (),
+    ) -> None:
+        self.z_lens = float(value_in(z_lens, u.one, "z_lens"))
+        self.ra = float(value_in(ra, u.deg, "ra"))
+        self.dec = float(value_in(dec, u.deg, "dec"))
+        if not (math.isfinite(self.z_lens) and self.z_lens > 0):
+            msg = f"z_lens is {z_lens!r}; give the redshift of the lens, greater than 0"
+            raise InputError(msg)
+        if not (math.isfinite(self.ra) and math.isfinite(self.dec) and abs(self.dec) < 90):
+            msg = f"the reference position is ({ra!r}, {dec!r}); give right ascension and declination in degrees"
+            raise InputError(msg)
+        self.cosmology = default_cosmology() if cosmology is None else cosmology
+        self.name = str(name)
+        self.rms = DEFAULT_RMS if rms is None else float(value_in(rms, u.arcsec, "rms"))
+        self.cautions = tuple(cautions)
+        self._efficiency: dict[float, float] = {}
+
+    # ---- what a kind of model supplies ---------------------------------------------------
+    @abstractmethod
+    def unit_deflection(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the deflection for D_LS/D_S = 1.
+
+        Parameters
+        ----------
+        x, y : ndarray
+            Positions [arcsec] West and North of the reference position, shape (n,).
+
+        Returns
+        -------
+        tuple of ndarray
+            Deflection [arcsec] West and North; NaN outside the model.
+        """
+
+    @abstractmethod
+    def unit_jacobian(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return convergence and shear for D_LS/D_S = 1.
+
+        Parameters
+        ----------
+        x, y : ndarray
+            Positions [arcsec] West and North of the reference position, shape (n,).
+
+        Returns
+        -------
+        tuple of ndarray
+            Convergence and the two components of the shear; NaN outside the model.
+        """
+
+    @property
+    def n_realisations(self) -> int:
+        """Number of realisations of the model: samples of its posterior; 0 where it has none."""
+        return 0
+
+    def unit_jacobian_draws(
+        self, x: FloatArray, y: FloatArray, index: npt.NDArray[np.intp]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return convergence and shear of chosen realisations for D_LS/D_S = 1.
+
+        Parameters
+        ----------
+        x, y : ndarray
+            Positions [arcsec] West and North of the reference position, shape (n,).
+        index : ndarray of int
+            Which realisations, shape (m,), each below `n_realisations`.
+
+        Returns
+        -------
+        tuple of ndarray
+            Convergence and shear, each of shape (m, n).
+
+        Raises
+        ------
+        InputError
+            If the model has no realisations.
+        """
+        del x, y, index
+        msg = f"the lens model {self.name!r} has no realisations; give posterior= or realisation maps when reading it"
+        raise InputError(msg)
+
+    # ---- frame and redshift --------------------------------------------------------------
+    def to_frame(self, ra: Any, dec: Any) -> tuple[FloatArray, FloatArray]:
+        """Return positions in the frame of the model.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Sky positions [deg].
+
+        Returns
+        -------
+        tuple of ndarray
+            Offsets [arcsec] West and North of the reference position.
+
+        Notes
+        -----
+        Lenstool's frame: x = -(RA - RA0) cos(Dec0) 3600, y = (Dec - Dec0) 3600.
+        """
+        ra, dec = value_in(ra, u.deg, "ra"), value_in(dec, u.deg, "dec")
+        turn = (ra - self.ra + 180.0) % 360.0 - 180.0
+        return -turn * (3600.0 * math.cos(math.radians(self.dec))), (dec - self.dec) * 3600.0
+
+    def to_sky(self, x: Any, y: Any) -> tuple[FloatArray, FloatArray]:
+        """Return the sky positions of offsets in the frame of the model.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Offsets [arcsec] West and North of the reference position.
+
+        Returns
+        -------
+        tuple of ndarray
+            Right ascension and declination [deg].
+        """
+        x, y = value_in(x, u.arcsec, "x"), value_in(y, u.arcsec, "y")
+        ra = self.ra - x / (3600.0 * math.cos(math.radians(self.dec)))
+        return ra % 360.0, self.dec + y / 3600.0
+
+    def efficiency(self, z: Any) -> FloatArray:
+        """Return D_LS/D_S.
+
+        Parameters
+        ----------
+        z : array_like
+            Redshift of the source, any shape.
+
+        Returns
+        -------
+        ndarray
+            Shape of ``z``; 0 at or in front of the lens, NaN where the redshift is not finite.
+        """
+        z = value_in(z, u.one, "z")
+        known = self._efficiency
+        for each in set(np.unique(z[np.isfinite(z)]).tolist()) - known.keys():
+            known[each] = 0.0
+            if each > self.z_lens:
+                known[each] = _distance_ratio(self.cosmology, self.z_lens, each)
+        return np.array([known.get(each, math.nan) for each in z.ravel().tolist()], dtype=float).reshape(z.shape)
+
+    # ---- public answers ------------------------------------------------------------------
+    def _points(self, ra: Any, dec: Any, z: Any) -> tuple[tuple[int, ...], FloatArray, FloatArray, FloatArray]:
+        """Return the common shape, and flat positions and efficiencies."""
+        x, y = self.to_frame(ra, dec)
+        ratio = self.efficiency(z)
+        try:
+            x, y, ratio = np.broadcast_arrays(x, y, ratio)
+        except ValueError:
+            msg = (
+                f"ra, dec and z have the shapes {np.shape(ra)}, {np.shape(dec)} and {np.shape(z)}; "
+                "give arrays of one length, or one number for all"
+            )
+            raise InputError(msg) from None
+        return x.shape, x.ravel(), y.ravel(), ratio.ravel()
+
+    def jacobian(self, ra: Any, dec: Any, z: Any) -> Jacobian:
+        """Return convergence and shear at the redshift of a source.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions.
+
+        Returns
+        -------
+        Jacobian
+            kappa, g1, g2 in the frame x West, y North: A = [[1-kappa-g1, -g2], [-g2, 1-kappa+g1]].
+        """
+        shape, x, y, ratio = self._points(ra, dec, z)
+        kappa, g1, g2 = self.unit_jacobian(x, y)
+        return Jacobian(*(_scaled(part, ratio).reshape(shape) for part in (kappa, g1, g2)))
+
+    def magnification(self, ra: Any, dec: Any, z: Any) -> Magnification:
+        """Return signed magnifications of point images.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions.
+
+        Returns
+        -------
+        Magnification
+            mu, mu_t, mu_r: negative mu_t inside the tangential critical curve, 1 in front of the lens,
+            NaN outside the model.
+
+        Notes
+        -----
+        mu_t = 1/(1 - kappa - g), mu_r = 1/(1 - kappa + g), mu = mu_t mu_r.
+        """
+        return magnification_of(*self.jacobian(ra, dec, z))
+
+    def deflection(self, ra: Any, dec: Any, z: Any) -> Deflection:
+        """Return the reduced deflection of images.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions.
+
+        Returns
+        -------
+        Deflection
+            Towards West and North [arcsec]; the source lies at image - deflection.
+        """
+        shape, x, y, ratio = self._points(ra, dec, z)
+        ax, ay = self.unit_deflection(x, y)
+        return Deflection(_scaled(ax, ratio).reshape(shape), _scaled(ay, ratio).reshape(shape))
+
+    def source(self, ra: Any, dec: Any, z: Any) -> tuple[FloatArray, FloatArray]:
+        """Return where the source of an image would be seen without the lens.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions.
+
+        Returns
+        -------
+        tuple of ndarray
+            Right ascension and declination [deg].
+        """
+        shape, x, y, ratio = self._points(ra, dec, z)
+        ax, ay = self.unit_deflection(x, y)
+        ra, dec = self.to_sky(x - _scaled(ax, ratio), y - _scaled(ay, ratio))
+        return ra.reshape(shape), dec.reshape(shape)
+
+    # ---- uncertainty ---------------------------------------------------------------------
+    def realisation_index(self, n_draws: int, rng: Any = 0) -> npt.NDArray[np.intp]:
+        """Return which realisations a number of draws uses.
+
+        Parameters
+        ----------
+        n_draws : int
+            Number of draws.
+        rng : int or `~numpy.random.Generator`
+            Seed; the same seed gives the same realisations, so that objects added later stay joint with the rest.
+
+        Returns
+        -------
+        ndarray of int
+            Shape (n_draws,); no realisation twice while there are enough.
+        """
+        if n_draws < 1:
+            msg = f"n_draws is {n_draws}; give at least 1"
+            raise InputError(msg)
+        generator = np.random.default_rng(rng)
+        return generator.choice(self.n_realisations, size=n_draws, replace=n_draws > self.n_realisations)
+
+    def magnification_draws(
+        self, ra: Any, dec: Any, z: Any, *, n_draws: int = 100, rng: Any = 0
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return joint draws of the magnifications at fixed image positions.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions to shape (n,).
+        n_draws : int
+            Number of draws.
+        rng : int or `~numpy.random.Generator`
+            Seed of the choice of realisations.
+
+        Returns
+        -------
+        tuple of ndarray
+            mu and mu_t, signed, each of shape (n_draws, n): row j is one realisation of the lens for all images.
+
+        Notes
+        -----
+        Where `n_realisations` is 0 there is nothing to draw from. Then ln|mu| is drawn with the scatter of
+        `gradient_scatter`, mu_t with the same deviate (in one row for all images), and signs are kept.
+        """
+        _, x, y, ratio = self._points(ra, dec, z)
+        if self.n_realisations:
+            index = self.realisation_index(n_draws, rng)
+            parts = self.unit_jacobian_draws(x, y, index)
+            mu, mu_t, _ = magnification_of(*(_scaled(part, ratio) for part in parts))
+            return mu, mu_t
+        generator = np.random.default_rng(rng)
+        best = magnification_of(*(_scaled(part, ratio) for part in self.unit_jacobian(x, y)))
+        scatter, scatter_t = self._gradient_scatter(x, y, ratio)
+        deviate = generator.standard_normal(n_draws)[:, None]
+        return best.mu * np.exp(deviate * scatter), best.mu_t * np.exp(deviate * scatter_t)
+
+    def gradient_scatter(self, ra: Any, dec: Any, z: Any) -> FloatArray:
+        """Return the scatter of ln|mu| that the model's position error amounts to.
+
+        Parameters
+        ----------
+        ra, dec : array_like
+            Positions of the images [deg].
+        z : array_like
+            Redshift of the source; broadcasts with the positions.
+
+        Returns
+        -------
+        ndarray
+            |grad ln mu| times ``rms``, never above 1.
+        """
+        shape, x, y, ratio = self._points(ra, dec, z)
+        return self._gradient_scatter(x, y, ratio)[0].reshape(shape)
+
+    def _gradient_scatter(self, x: FloatArray, y: FloatArray, ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        step = 0.05
+        ends = []
+        for dx, dy in ((step, 0.0), (-step, 0.0), (0.0, step), (0.0, -step)):
+            found = magnification_of(*(_scaled(part, ratio) for part in self.unit_jacobian(x + dx, y + dy)))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ends.append((np.log(np.abs(found.mu)), np.log(np.abs(found.mu_t))))
+        out = []
+        for part in range(2):
+            with np.errstate(invalid="ignore"):
+                slope = np.hypot(ends[0][part] - ends[1][part], ends[2][part] - ends[3][part]) / (2 * step)
+                out.append(np.minimum(slope * self.rms, MAX_LN_SCATTER))
+        return out[0], out[1]
+
+
+def _distance_ratio(cosmology: FLRW, z_lens: float, z_source: float) -> float:
+    """Return D_LS/D_S."""
+    try:
+        between = cosmology.angular_diameter_distance(z_lens, z_source)
+    except TypeError:  # astropy before 8 has a function of its own for two redshifts
+        between = cosmology.angular_diameter_distance_z1z2(z_lens, z_source)
+    return float(between / cosmology.angular_diameter_distance(z_source))
+
+
+def _scaled(part: FloatArray, ratio: FloatArray) -> FloatArray:
+    """Return a part scaled to the source's redshift; in front of the lens it is 0, also outside the model."""
+    return np.where(ratio == 0.0, 0.0, part * ratio)
