@@ -1,0 +1,197 @@
+"""Noise measured on blank sky: its scatter beside the error map, and how far neighbouring pixels share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from sc_lab.units import FloatArray
+
+if TYPE_CHECKING:
+    from sc_lab.images.band import Band
+
+__all__ = ["SkyNoise", "measure_noise"]
+
+#: Lags of the autocorrelation [px]; drizzled mosaics correlate over two or three pixels.
+LAGS = 5
+_TILE = 128
+_FEWEST_PIXELS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class SkyNoise:
+    """What the blank sky of a band says about its noise.
+
+    Parameters
+    ----------
+    scatter : float
+        Standard deviation of one pixel [nJy]; NaN where there is too little sky.
+    ratio : float
+        Median of error map over scatter, per tile; 1 for an honest map, NaN without a map.
+    correlation : ndarray, shape (11, 11), or None
+        Autocorrelation, 1 in the middle.
+    n_pixels : int
+        Blank pixels used.
+    unusable_fraction : float
+        Share of the sampled pixels inside the data whose error is NaN, zero or negative.
+    """
+
+    scatter: float
+    ratio: float
+    correlation: FloatArray | None
+    n_pixels: int
+    unusable_fraction: float
+
+
+def measure_noise(band: Band, *, n_tiles: int = 12, lags: int = LAGS) -> SkyNoise:
+    """Measure the noise of a band on the emptiest of a grid of tiles.
+
+    Parameters
+    ----------
+    band : Band
+        The band; its own sky frame is used if it has one.
+    n_tiles : int, optional
+        Tiles sampled, spread evenly, so that the cost does not depend on the size of the mosaic.
+    lags : int, optional
+        Largest lag of the autocorrelation [px].
+
+    Returns
+    -------
+    SkyNoise
+        Medians over tiles.
+
+    Notes
+    -----
+    In each tile the local background (a median on a coarse mesh) is taken off, then what stands above 2.5 sigma after
+    a small smoothing is masked together with its surroundings, so that faint wings do not pass for noise. A mesh takes
+    off noise too: with cells of 32 px and correlations over 3 px the scatter falls by less than 1 %.
+    """
+    raw_error = band.with_changes(noise_scale=1.0) if band.has_errors else None
+    source = (
+        band
+        if band._sky is None
+        else band.with_changes(  # noqa: SLF001 - the same package
+            image=band._sky, sky=None, error=1.0, weight=None, mask=None
+        )
+    )  # noqa: SLF001
+    scatters, ratios, sums, counts = [], [], [], []
+    unusable, inside, used = 0, 0, 0
+    for x0, y0, nx, ny in _tiles(source.shape, n_tiles):
+        box = (y0, y0 + ny, x0, x0 + nx)
+        data = source._image.read(*box) * source.to_njy  # noqa: SLF001 - errors may need this very measurement
+        error = raw_error._errors(box, data) if raw_error is not None and source is band else None  # noqa: SLF001
+        finite = np.isfinite(data)
+        if error is not None:
+            inside += int(finite.sum())
+            unusable += int((finite & np.isnan(error)).sum())
+            finite &= np.isfinite(error)
+        blank, residual = _blank_sky(data, finite)
+        n = int(blank.sum())
+        if n < _FEWEST_PIXELS:
+            continue
+        values = residual[blank]
+        # The clipped tail of a Gaussian: MAD is not touched by the clip at 3 sigma beyond 0.3 %.
+        scatter = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+        if not scatter > 0:
+            continue
+        scatters.append(scatter)
+        used += n
+        if error is not None:
+            ratios.append(float(np.median(error[blank])) / scatter)
+        product, count = _lag_products(np.where(blank, residual - np.median(values), 0.0), blank, lags)
+        sums.append(product)
+        counts.append(count)
+    if not scatters:
+        return SkyNoise(np.nan, np.nan, None, 0, unusable / inside if inside else 0.0)
+    total = np.sum(counts, axis=0)
+    covariance = np.sum(sums, axis=0) / np.maximum(total, 1)
+    correlation = None
+    if total.min() >= _FEWEST_PIXELS and covariance[lags, lags] > 0:
+        correlation = covariance / covariance[lags, lags]
+    return SkyNoise(
+        scatter=float(np.median(scatters)),
+        ratio=float(np.median(ratios)) if ratios else np.nan,
+        correlation=correlation,
+        n_pixels=used,
+        unusable_fraction=unusable / inside if inside else 0.0,
+    )
+
+
+def _tiles(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int, int, int]]:
+    """Return (x0, y0, nx, ny) of tiles spread over an image; a small image is one tile or a few."""
+    ny, nx = shape
+    side_y, side_x = min(_TILE, ny), min(_TILE, nx)
+    if ny * nx <= n_tiles * _TILE**2:
+        rows, columns = max(ny // _TILE, 1), max(nx // _TILE, 1)
+    else:
+        rows = max(int(np.sqrt(n_tiles * ny / nx)), 1)
+        columns = max(n_tiles // rows, 1)
+    ys = np.unique(np.round((np.arange(rows) + 0.5) * ny / rows - side_y / 2).astype(int).clip(0, ny - side_y))
+    xs = np.unique(np.round((np.arange(columns) + 0.5) * nx / columns - side_x / 2).astype(int).clip(0, nx - side_x))
+    return [(int(x), int(y), side_x, side_y) for y in ys for x in xs]
+
+
+def _blank_sky(data: FloatArray, finite: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Return which pixels are blank sky, and the data without the local background."""
+    blank = finite.copy()
+    residual = np.where(finite, data, 0.0)
+    if blank.sum() < _FEWEST_PIXELS:
+        return np.zeros_like(blank), residual
+    for _ in range(4):
+        residual = np.where(finite, data, 0.0) - _background(data, blank)
+        values = residual[blank]
+        middle = np.median(values)
+        sigma = 1.4826 * np.median(np.abs(values - middle))
+        if not sigma > 0:
+            break
+        # Sources are wide and positive: look for them in a smoothed image, whose scatter is measured too.
+        smooth = ndimage.gaussian_filter(np.where(blank, residual - middle, 0.0), 1.5)
+        smooth_sigma = 1.4826 * np.median(np.abs(smooth[blank] - np.median(smooth[blank])))
+        raw = np.where(finite, residual - middle, 0.0)
+        sources = (ndimage.gaussian_filter(raw, 1.5) > 3 * max(smooth_sigma, 1e-300)) | (np.abs(raw) > 5 * sigma)
+        new = finite & ~ndimage.binary_dilation(sources, iterations=3)
+        if new.sum() < _FEWEST_PIXELS or (new == blank).all():
+            break
+        blank = new
+    return blank, residual
+
+
+def _background(data: FloatArray, blank: npt.NDArray[np.bool_], mesh: int = 32) -> FloatArray:
+    """Return the median of blank pixels on a coarse mesh, interpolated linearly."""
+    ny, nx = data.shape
+    rows, columns = max(ny // mesh, 1), max(nx // mesh, 1)
+    everywhere = float(np.median(data[blank]))
+    grid = np.full((rows, columns), everywhere)
+    y_edges, x_edges = np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, columns + 1).astype(int)
+    for i in range(rows):
+        for j in range(columns):
+            cell = np.s_[y_edges[i] : y_edges[i + 1], x_edges[j] : x_edges[j + 1]]
+            values = data[cell][blank[cell]]
+            if values.size > 50:
+                grid[i, j] = np.median(values)
+    at_y = (np.arange(ny) + 0.5) * rows / ny - 0.5
+    at_x = (np.arange(nx) + 0.5) * columns / nx - 0.5
+    points = np.meshgrid(at_y, at_x, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(grid, points, order=1, mode="nearest"))
+
+
+def _lag_products(values: FloatArray, blank: npt.NDArray[np.bool_], lags: int) -> tuple[FloatArray, FloatArray]:
+    """Return sums of products of pixels a lag apart, and how many pairs each has."""
+    side = 2 * lags + 1
+    sums, counts = np.zeros((side, side)), np.zeros((side, side))
+    weight = blank.astype(np.float64)
+    ny, nx = values.shape
+    for dy in range(lags + 1):
+        for dx in range(-lags, lags + 1):
+            if ny - dy < 1 or nx - abs(dx) < 1:
+                continue
+            here = np.s_[: ny - dy, max(0, -dx) : nx - max(0, dx)]
+            there = np.s_[dy:, max(0, dx) : nx + min(0, dx)]
+            product, count = float((values[here] * values[there]).sum()), float((weight[here] * weight[there]).sum())
+            sums[lags + dy, lags + dx] = sums[lags - dy, lags - dx] = product
+            counts[lags + dy, lags + dx] = counts[lags - dy, lags - dx] = count
+    return sums, counts
