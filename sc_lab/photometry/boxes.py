@@ -1,0 +1,429 @@
+"""Fits of stacks of boxes given as arrays: options, missing pixels, errors, correlated noise and the test for a point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab.errors import InputError
+from sc_lab.photometry._batched import Problem, Solution
+from sc_lab.photometry._engine import choose_engine, solve
+from sc_lab.photometry.rendering import PsfKernel, make_kernel, render_batch
+from sc_lab.units import FloatArray
+
+__all__ = ["FREE_FLOOR", "PAPER_FLOOR", "BoxFits", "correlation_matrix", "fit_boxes"]
+
+IntArray = npt.NDArray[np.int64]
+Centre = Literal["free", "prior", "fixed"]
+
+#: Lowest eigenvalue of C in px^2. Below zero the estimate stays linear through C = 0, so points are not biased.
+FREE_FLOOR = -0.3
+PAPER_FLOOR = 0.0
+
+_CENTRES = {"fixed": 0, "free": 1, "prior": 2}
+
+#: Boxes per turn, so that hundreds of thousands of them need no more memory than a few thousand.
+_TURN = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFits:
+    """Results of `fit_boxes`: n boxes, S clumps in each, P = 6 S + 3 parameters.
+
+    Parameters
+    ----------
+    flux, flux_err : ndarray
+        (n, S) total flux and error, in the unit of the data summed over pixels.
+    x, y, x_err, y_err : ndarray
+        (n, S) centres in pixels of the box.
+    shape : ndarray
+        (n, S, 3) Cxx, Cyy, Cxy in px^2 of the PSF-free Gaussian; eigenvalues may be negative.
+    shape_covariance : ndarray
+        (n, S, 3, 3) px^4; zero for fixed shapes.
+    plane : ndarray
+        (n, 3) local background at the middle of the box and slopes along x and y.
+    snr : ndarray
+        (n, S) matched-filter signal to noise.
+    chi2, dof : ndarray
+        (n,) sum of weighted squares (centre priors included) and pixels less free parameters.
+    dchi2_point : ndarray
+        (n, S) chi^2 gained over a point source, everything else refitted; NaN unless asked for.
+    flux_shape_err : ndarray
+        (n, S) part of ``flux_err`` that the error of a fixed shape brings; zero unless asked for.
+    covariance : ndarray
+        (n, P, P): fluxes, plane, then x, y, Cxx, Cyy, Cxy clump by clump; zero where fixed.
+    status, iterations : ndarray
+        (n,) `FitStatus` and number of steps.
+    at_bound : ndarray
+        (n, S) bit 1: centre at its bound; bit 2: size at its bound.
+    n_bad : ndarray
+        (n,) pixels that were left out.
+    """
+
+    flux: FloatArray
+    flux_err: FloatArray
+    x: FloatArray
+    y: FloatArray
+    x_err: FloatArray
+    y_err: FloatArray
+    shape: FloatArray
+    shape_covariance: FloatArray
+    plane: FloatArray
+    snr: FloatArray
+    chi2: FloatArray
+    dof: IntArray
+    dchi2_point: FloatArray
+    flux_shape_err: FloatArray
+    covariance: FloatArray
+    status: IntArray
+    iterations: IntArray
+    at_bound: IntArray
+    n_bad: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return int(self.chi2.size)
+
+
+def _per_source(value: Any, n: int, n_sources: int, name: str) -> FloatArray:
+    """Return a value per box and clump."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim == 1 and array.size == n and n_sources == 1:
+        array = array[:, None]
+    try:
+        return np.array(np.broadcast_to(array, (n, n_sources)))
+    except ValueError:
+        msg = f"{name} has the shape {array.shape}; give ({n},) or ({n}, clumps per box)"
+        raise InputError(msg) from None
+
+
+def _modes(value: Any, codes: dict[Any, int], n: int, n_sources: int, name: str) -> IntArray:
+    """Return option codes per box and clump."""
+    array = np.asarray(value)
+    if array.dtype.kind in "UOSb":
+        try:
+            array = np.vectorize(lambda each: codes[each.item() if hasattr(each, "item") else each], otypes=[np.int64])(
+                array
+            )
+        except (KeyError, TypeError):
+            msg = f"{name}={value!r} is not known; choose from {', '.join(map(repr, codes))}"
+            raise InputError(msg) from None
+    return np.array(np.broadcast_to(array, (n, n_sources)), dtype=np.int64)
+
+
+def correlation_matrix(correlation: Any, height: int, width: int) -> FloatArray:
+    """Return the correlation between every two pixels of a box.
+
+    Parameters
+    ----------
+    correlation : array_like
+        2D autocorrelation of the noise, odd sides, 1 in the middle.
+    height, width : int
+        Box in pixels.
+
+    Returns
+    -------
+    ndarray
+        (height * width, height * width).
+
+    Raises
+    ------
+    InputError
+        If the autocorrelation has even sides.
+    """
+    rho = np.asarray(correlation, dtype=np.float64)
+    if rho.ndim != 2 or rho.shape[0] % 2 == 0 or rho.shape[1] % 2 == 0:
+        msg = f"the noise correlation has the shape {rho.shape}; give a 2D array with odd sides and 1 in the middle"
+        raise InputError(msg)
+    row, column = np.divmod(np.arange(height * width), width)
+    dy, dx = row[:, None] - row, column[:, None] - column
+    half_y, half_x = rho.shape[0] // 2, rho.shape[1] // 2
+    inside = (np.abs(dy) <= half_y) & (np.abs(dx) <= half_x)
+    return np.where(inside, rho[np.clip(dy + half_y, 0, 2 * half_y), np.clip(dx + half_x, 0, 2 * half_x)], 0.0)
+
+
+def fit_boxes(
+    data: Any,
+    sigma: Any,
+    psf: Any,
+    *,
+    x: Any = None,
+    y: Any = None,
+    shape: Any = None,
+    fit_shape: Any = True,
+    centre: Any = "free",
+    anchor: Any = None,
+    max_shift: Any = 2.0,
+    prior_sigma: float = 0.15,
+    floor: float = FREE_FLOOR,
+    max_variance: float = 25.0,
+    plane: bool = True,
+    noise_correlation: Any = None,
+    shape_covariance: Any = None,
+    test_point: bool = False,
+    pixel_scale: float | None = None,
+    max_iterations: int = 40,
+    tolerance: float = 1e-3,
+    engine: str = "auto",
+) -> BoxFits:
+    """Fit Gaussian clumps through the PSF in a stack of boxes.
+
+    Parameters
+    ----------
+    data : array_like
+        (n, height, width) or (height, width); any unit per pixel. NaN pixels are left out.
+    sigma : array_like
+        Error per pixel, broadcast against ``data``. A pixel whose error is zero, negative or
+        not finite is left out.
+    psf : Psf, ndarray or PsfKernel
+        See `make_kernel`. Fluxes are total: the stamp sums to its energy fraction.
+    x, y : array_like, optional
+        (n,) or (n, S) starting centres in pixels of the box; None is the middle.
+    shape : array_like, optional
+        (3,), (n, 3) or (n, S, 3): start, or fixed value, of Cxx, Cyy, Cxy in px^2. None starts
+        at 0.5 px^2, round, and fixes a point.
+    fit_shape : bool or array_like of bool, optional
+        Per box and clump: fit C, or keep ``shape``.
+    centre : str or array_like of str, optional
+        Per box and clump: "free" within ``max_shift``, "prior" (Gaussian of ``prior_sigma``
+        around the anchor, and bounded), "fixed".
+    anchor : array_like, optional
+        (n, S, 2) centre (x, y) of bound and prior; None is the start.
+    max_shift : array_like, optional
+        px, scalar or (n,).
+    prior_sigma : float, optional
+        px.
+    floor : float, optional
+        Lowest eigenvalue of C in px^2: C = floor I + L L^T.
+    max_variance : float, optional
+        Highest eigenvalue of C in px^2.
+    plane : bool, optional
+        Fit a tilted plane under the clumps.
+    noise_correlation : array_like, optional
+        2D autocorrelation of the noise (odd sides, 1 in the middle): errors then allow for it.
+    shape_covariance : array_like, optional
+        (n, S, 3, 3) or (n, 3, 3) covariance of a fixed shape; its share is added to the flux error.
+    test_point : bool, optional
+        Also fit each clump as a point and return the chi^2 it costs.
+    pixel_scale : float, optional
+        Arcsec per pixel, for a PSF with its own pixel scale.
+    max_iterations : int, optional
+        Cap on the steps of a fit.
+    tolerance : float, optional
+        Predicted or achieved change of chi^2 that ends a fit.
+    engine : str, optional
+        "auto", "compiled" or "numpy"; see `choose_engine`. They agree to about 1e-8.
+
+    Returns
+    -------
+    BoxFits
+        Arrays over boxes and clumps. A box with too few usable pixels is NaN with status
+        `FitStatus.TOO_FEW_PIXELS`.
+
+    Raises
+    ------
+    InputError
+        If the arrays do not fit together or an option is not known.
+
+    Notes
+    -----
+    Levenberg-Marquardt on x, y and L of C = floor I + L L^T with analytic derivatives; flux
+    and plane are solved exactly at each step. Errors are those of C itself, valid through
+    C = 0: (J^T W J)^-1, or with correlated noise H^-1 [J^T W^1/2 rho W^1/2 J] H^-1.
+    Model of Claeyssens et al. 2026, section 3.1.2.
+    """
+    data = np.asarray(data, dtype=np.float64)
+    data = data[None] if data.ndim == 2 else data
+    if data.ndim != 3:
+        msg = f"data has the shape {data.shape}; give (n, height, width) or (height, width)"
+        raise InputError(msg)
+    n, height, width = data.shape
+    try:
+        sigma = np.broadcast_to(np.asarray(sigma, dtype=np.float64), data.shape)
+    except ValueError:
+        msg = f"sigma has the shape {np.shape(sigma)} and data {data.shape}; give one error per pixel, or one for all"
+        raise InputError(msg) from None
+    kernel = psf if isinstance(psf, PsfKernel) else make_kernel(psf, (height, width), pixel_scale=pixel_scale)
+    if (kernel.height, kernel.width) != (height, width):
+        made, given = f"{kernel.height} x {kernel.width}", f"{height} x {width}"
+        msg = f"the PSF kernel was made for boxes of {made} px and the data are {given}; make one with make_kernel"
+        raise InputError(msg)
+    n_sources = next((np.shape(a)[1] for a in (x, y) if np.ndim(a) == 2), 1)
+    x = np.full((n, n_sources), 0.5 * (width - 1)) if x is None else _per_source(x, n, n_sources, "x")
+    y = np.full((n, n_sources), 0.5 * (height - 1)) if y is None else _per_source(y, n, n_sources, "y")
+    shape_mode = _modes(fit_shape, {True: 1, False: 0}, n, n_sources, "fit_shape")
+    centre_mode = _modes(centre, _CENTRES, n, n_sources, "centre")
+    start = np.empty((n, n_sources, 5))
+    start[..., 0], start[..., 1] = x, y
+    if shape is None:
+        start[..., 2:] = np.where((shape_mode > 0)[..., None], [0.5, 0.5, 0.0], 0.0)
+    else:
+        start[..., 2:] = _shapes(shape, n, n_sources, "shape", (3,))
+    if not np.all(np.isfinite(start)):
+        msg = "x, y or shape holds values that are not finite; leave those clumps out before the fit"
+        raise InputError(msg)
+    good = np.isfinite(data) & np.isfinite(sigma) & (sigma > 0)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        weight = np.where(good, 1.0 / np.square(sigma), 0.0)
+    weight[~np.isfinite(weight)] = 0.0
+    problem = Problem(
+        kernel=kernel,
+        data=np.where(weight > 0, data, 0.0).reshape(n, -1),
+        weight=weight.reshape(n, -1),
+        start=start,
+        anchor=start[..., :2].copy() if anchor is None else _shapes(anchor, n, n_sources, "anchor", (2,)),
+        centre_mode=centre_mode,
+        shape_mode=shape_mode,
+        floor=float(floor),
+        max_shift=np.array(np.broadcast_to(np.asarray(max_shift, dtype=np.float64), n)),
+        prior_sigma=float(prior_sigma),
+        max_variance=float(max_variance),
+        max_iterations=int(max_iterations),
+        tolerance=float(tolerance),
+        n_plane=3 if plane else 0,
+    )
+    rho = None if noise_correlation is None else correlation_matrix(noise_correlation, height, width)
+    cov_c = None if shape_covariance is None else _shapes(shape_covariance, n, n_sources, "shape_covariance", (3, 3))
+    engine = choose_engine(engine)
+    parts = [
+        _fit_part(problem.part(turn), rho, None if cov_c is None else cov_c[turn], engine, test_point=test_point)
+        for turn in _turns(n)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return BoxFits(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(BoxFits)})
+
+
+def _turns(n: int) -> Iterator[slice]:
+    """Yield slices over n boxes; one empty slice for none."""
+    for begin in range(0, max(n, 1), _TURN):
+        yield slice(begin, begin + _TURN)
+
+
+def _shapes(value: Any, n: int, n_sources: int, name: str, tail: tuple[int, ...]) -> FloatArray:
+    """Return an array (n, clumps, *tail) from one that may lack the clump axis."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim == 1 + len(tail) and n_sources == 1:
+        array = array[:, None]
+    try:
+        return np.array(np.broadcast_to(array, (n, n_sources, *tail)))
+    except ValueError:
+        wanted = ", ".join(map(str, (n, n_sources, *tail)))
+        msg = f"{name} has the shape {array.shape}; give ({wanted})"
+        raise InputError(msg) from None
+
+
+def _free_parameters(problem: Problem) -> npt.NDArray[np.bool_]:
+    """Return which parameters were fitted, (n, P)."""
+    n, n_sources = problem.start.shape[:2]
+    free = np.zeros((n, 6 * n_sources + 3), dtype=bool)
+    free[:, :n_sources] = True
+    free[:, n_sources : n_sources + problem.n_plane] = True
+    for s in range(n_sources):
+        at = n_sources + 3 + 5 * s
+        free[:, at : at + 2] = (problem.centre_mode[:, s] > 0)[:, None]
+        free[:, at + 2 : at + 5] = (problem.shape_mode[:, s] > 0)[:, None]
+    return free
+
+
+def _inverse(hessian: FloatArray, free: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return the inverse over the free parameters, zero elsewhere, NaN where it cannot be had."""
+    both = free[:, :, None] & free[:, None, :]
+    matrix = np.where(both, hessian, np.eye(hessian.shape[1]))
+    diagonal = np.einsum("nii->ni", matrix)
+    bad = (diagonal <= 0).any(1) | ~np.isfinite(matrix).all((1, 2))
+    matrix[bad] = np.eye(hessian.shape[1])
+    scale = 1.0 / np.sqrt(np.einsum("nii->ni", matrix))
+    matrix *= scale[:, :, None] * scale[:, None, :]
+    np.einsum("nii->ni", matrix)[...] += 1e-12
+    inverse = np.linalg.inv(matrix) * scale[:, :, None] * scale[:, None, :]
+    bad |= (np.einsum("nii->ni", inverse) < 0).any(1)
+    inverse[bad] = np.nan
+    return np.where(both, inverse, 0.0)
+
+
+def _point_costs(problem: Problem, best: Solution, engine: str) -> FloatArray:
+    """Return the chi^2 that each clump costs as a point, the rest refitted from the best place."""
+    cost = np.full(problem.start.shape[:2], np.nan)
+    begin = np.where(np.isfinite(best.place), best.place, problem.start)
+    for s in range(problem.n_sources):
+        start, mode = begin.copy(), problem.shape_mode.copy()
+        start[:, s, 2:], mode[:, s] = 0.0, 0
+        cost[:, s] = solve(replace(problem, start=start, shape_mode=mode), engine=engine).chi2 - best.chi2
+    return cost
+
+
+def _fit_part(
+    problem: Problem, rho: FloatArray | None, cov_c: FloatArray | None, engine: str, *, test_point: bool
+) -> BoxFits:
+    """Fit a turn of boxes and work out the errors."""
+    n_sources = problem.n_sources
+    n_linear = n_sources + 3
+    found = solve(problem, engine=engine, keep_design=rho is not None or cov_c is not None)
+    fitted = found.status != 2
+    free = _free_parameters(problem) & fitted[:, None]
+    inverse = _inverse(found.hessian, free)
+    covariance = inverse
+    scale = np.ones(problem.start.shape[:2])
+    if rho is not None:
+        white = found.design * np.sqrt(problem.weight)[:, None]
+        middle = (white @ rho) @ white.swapaxes(1, 2)
+        for s in range(n_sources):
+            for q in range(2):
+                p = n_linear + 5 * s + q
+                middle[:, p, p] += (problem.centre_mode[:, s] == 2) / problem.prior_sigma**2
+        covariance = inverse @ middle @ inverse
+    variance = np.einsum("nii->ni", covariance).copy()
+    shape_covariance = np.zeros((len(variance), n_sources, 3, 3))
+    flux_shape_var = np.zeros((len(variance), n_sources))
+    for s in range(n_sources):
+        at = n_linear + 5 * s
+        shape_covariance[:, s] = covariance[:, at + 2 : at + 5, at + 2 : at + 5]
+        if rho is not None:
+            # chi^2 differences are inflated or deflated by the correlation as the variance of the size is.
+            plain = inverse[:, at + 2 : at + 4, at + 2 : at + 4].sum((1, 2))
+            real = covariance[:, at + 2 : at + 4, at + 2 : at + 4].sum((1, 2))
+            scale[:, s] = np.divide(plain, real, out=np.ones_like(plain), where=real > 0)
+        if cov_c is not None:
+            slope = _flux_slope(problem, found, inverse, s)
+            flux_shape_var[:, s] = np.einsum("ni,nij,nj->n", slope, cov_c[:, s], slope)
+    flux_shape_var = np.maximum(flux_shape_var, 0.0)
+    error = np.sqrt(np.where(free & (variance >= 0), variance, np.nan))
+    error[~free & fitted[:, None]] = 0.0
+    cost = _point_costs(problem, found, engine) * scale if test_point else np.full(scale.shape, np.nan)
+    flux = found.linear[:, :n_sources]
+    strength = np.einsum("nii->ni", found.hessian)[:, :n_sources]
+    return BoxFits(
+        flux=flux,
+        flux_err=np.sqrt(error[:, :n_sources] ** 2 + flux_shape_var),
+        x=found.place[..., 0],
+        y=found.place[..., 1],
+        x_err=error[:, n_linear::5],
+        y_err=error[:, n_linear + 1 :: 5],
+        shape=found.place[..., 2:],
+        shape_covariance=shape_covariance,
+        plane=found.linear[:, n_sources:],
+        snr=flux * np.sqrt(strength),
+        chi2=found.chi2,
+        dof=(problem.weight > 0).sum(1) - free.sum(1),
+        dchi2_point=cost,
+        flux_shape_err=np.sqrt(flux_shape_var),
+        covariance=covariance,
+        status=found.status,
+        iterations=found.iterations,
+        at_bound=found.bound,
+        n_bad=(problem.weight <= 0).sum(1),
+    )
+
+
+def _flux_slope(problem: Problem, found: Solution, inverse: FloatArray, s: int) -> FloatArray:
+    """Return dF/dC of a clump whose shape was held fixed, (n, 3)."""
+    place = np.where(np.isfinite(found.place[:, s]), found.place[:, s], problem.start[:, s])
+    images = render_batch(problem.kernel, place[:, 0], place[:, 1], place[:, 2:], 3)[:, 3:]
+    images = images * (found.linear[:, s, None, None] * problem.weight[:, None])
+    pull = np.einsum("np,npi->ni", inverse[:, s], found.design)
+    return np.asarray(-np.einsum("ni,nci->nc", pull, images))
