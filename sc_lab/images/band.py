@@ -15,6 +15,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from sc_lab.errors import InputError
 from sc_lab.images.fitsfiles import PixelSource
 from sc_lab.images.headers import wcs_pixel_scale
+from sc_lab.images.noise import SkyNoise, measure_noise
 from sc_lab.images.psf import Psf
 from sc_lab.units import FloatArray, value_in
 
@@ -130,7 +131,10 @@ class Band:
         if unknown:
             msg = f"a band has no {', '.join(unknown)}; it has name, image, wcs, {', '.join(now)}"
             raise InputError(msg)
-        return Band(name, image, wcs, **(now | changes))
+        out = Band(name, image, wcs, **(now | changes))
+        if "noise" in self.__dict__ and image is self._image and not set(changes) & {"error", "weight", "mask", "sky"}:
+            out.__dict__["noise"] = self.noise
+        return out
 
     @property
     def has_errors(self) -> bool:
@@ -165,45 +169,42 @@ class Band:
             return data, error
         box = (bottom, top, left, right)
         inside = np.s_[bottom - y0 : top - y0, left - x0 : right - x0]
-        values = self._image.read(*box) * self.to_njy
-        data[inside] = values
-        error[inside] = self._errors(box, values)
+        values = self._image.read(*box)
+        usable = self._usable(box, values)
+        if self._mask is not None:
+            usable[self._mask.read(*box) != 0] = np.nan
+        data[inside] = values * self.to_njy
+        error[inside] = usable * (self.to_njy * self.noise_scale)
         return data, error
 
-    def _errors(self, box: tuple[int, int, int, int], values: FloatArray) -> FloatArray:
-        """Return usable errors of a box inside the mosaic [nJy], NaN where there are none."""
-        if self._error is not None:
-            if isinstance(self._error, (int, float)):
-                error = np.full(values.shape, float(self._error))
-            else:
-                error = self._error.read(*box)
-        elif self._weight is not None:
+    def _usable(self, box: tuple[int, int, int, int], values: FloatArray) -> FloatArray:
+        """Return the errors of a box inside the mosaic as the file has them [image unit], NaN where unusable."""
+        if self._error is None and self._weight is not None:
             weight = self._weight.read(*box)
             with np.errstate(divide="ignore", invalid="ignore"):
                 error = np.where(weight > 0, 1 / np.sqrt(weight), np.nan)
+        elif self._error is None or isinstance(self._error, (int, float)):
+            error = np.full(values.shape, self.noise.scatter if self._error is None else float(self._error))
         else:
-            error = np.full(values.shape, self.sky_scatter / self.to_njy)
-        error = error * (self.to_njy * self.noise_scale)
-        bad = ~np.isfinite(values) | ~np.isfinite(error) | (error <= 0)
-        if self._mask is not None:
-            flagged = self._mask.read(*box)
-            bad |= np.isnan(flagged) | (flagged != 0)
-        error[bad] = np.nan
+            error = self._error.read(*box)
+        error[~np.isfinite(values) | ~np.isfinite(error) | (error <= 0)] = np.nan
         return error
 
     @cached_property
+    def noise(self) -> SkyNoise:
+        """What blank sky says about the noise, in the image's unit and before ``noise_scale``."""
+        errors = self._usable if self.has_errors else None
+        return measure_noise(self._image, errors, mask=self._mask, sky=self._sky)
+
+    @property
     def sky_scatter(self) -> float:
-        """Standard deviation of blank-sky pixels [nJy], measured on the image itself."""
-        from sc_lab.images.noise import measure_noise
+        """Standard deviation of blank-sky pixels, measured on the image itself [nJy]."""
+        return self.noise.scatter * self.to_njy
 
-        return measure_noise(self).scatter
-
-    @cached_property
+    @property
     def noise_correlation(self) -> FloatArray | None:
         """Autocorrelation of blank sky, shape (11, 11), 1 in the middle; None where there is too little sky."""
-        from sc_lab.images.noise import measure_noise
-
-        return measure_noise(self).correlation
+        return self.noise.correlation
 
     # ---- sky ----------------------------------------------------------------------------
 

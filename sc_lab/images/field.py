@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -52,7 +53,7 @@ class Field:
 
     def __init__(
         self,
-        bands: Any,
+        bands: Iterable[Band],
         *,
         reference: str | None = None,
         name: str = "",
@@ -225,7 +226,7 @@ class Field:
             The field.
         """
         images = _by_band(images, "images")
-        loose = {
+        loose: dict[str, dict[str, Any]] = {
             band: {"pixels": _array(data, f"images[{band!r}]"), "header": None, "remarks": [], "source": "array"}
             for band, data in images.items()
         }
@@ -460,7 +461,7 @@ def _array(value: Any, name: str) -> ArrayPixels:
     """Return an array as a source of pixels."""
     data = np.asanyarray(getattr(value, "value", value))
     if isinstance(data, np.ma.MaskedArray):
-        data = data.astype(np.float64).filled(np.nan)
+        data = np.ma.filled(data.astype(np.float64), np.nan)
     if data.ndim != 2 or 0 in data.shape or data.dtype.kind not in "fiub":
         msg = f"{name} has the shape {data.shape} and the type {data.dtype}; an image is a two-dimensional array of numbers"
         raise InputError(msg)
@@ -536,12 +537,14 @@ def _coordinates(
             )
             raise InputError(msg)
         origin = f"its keyword {where}" if where else "pixel_scales"
-        remarks = [
+        said = [
             *remarks,
-            f'{name}: no sky coordinates; a tangent projection of {scale:g}"/px ({origin}) centred on the image at '
-            "RA = Dec = 0, north up, is assumed",
+            (
+                f'{name}: no sky coordinates; a tangent projection of {scale:g}"/px ({origin}) centred on the image at '
+                "RA = Dec = 0, north up, is assumed"
+            ),
         ]
-        out[name] = assumed_wcs(shape, float(scale)), remarks
+        out[name] = assumed_wcs(shape, float(scale)), said
     return out
 
 
@@ -618,28 +621,18 @@ def _fitted_psf(
     band: str,
 ) -> tuple[Psf, list[str]]:
     """Return a PSF on the band's grid, or oversampled by a whole number."""
-    remarks = []
-    try:
-        psf = as_psf(value, pixel_scale=psf_scale, energy_fraction=energy, band=band)
-    except InputError as error:
-        if psf_scale is not None or "pixel scale" not in str(error) and "how large" not in str(error):
-            raise
-        psf = as_psf(value, pixel_scale=band_scale, energy_fraction=energy, band=band)
-        remarks.append(
-            f"{band}: the PSF does not say its pixel scale; the band's {band_scale:.4g}\" is assumed; psf_scales= overrides"
-        )
-    remarks += psf.cautions
+    psf = as_psf(value, pixel_scale=psf_scale, fallback_scale=band_scale, energy_fraction=energy, band=band)
+    remarks = list(psf.cautions)
     ratio = band_scale / psf.pixel_scale
     whole = max(round(ratio), 1)
-    from dataclasses import replace
-
     if abs(ratio / whole - 1) < 0.01:
         psf = replace(psf, oversampling=whole, pixel_scale=band_scale / whole)
     else:
         # The finest grid that divides the band's pixel and is not finer than the PSF was sampled.
         over = max(int(np.floor(ratio + 0.01)), 1)
         remarks.append(
-            f'{band}: the PSF has {psf.pixel_scale:.4g}" pixels, the band {band_scale:.4g}"; it is resampled to {band_scale / over:.4g}"',
+            f'{band}: the PSF has {psf.pixel_scale:.4g}" pixels, the band {band_scale:.4g}"; '
+            f'it is resampled to {band_scale / over:.4g}"',
         )
         psf = replace(psf.resampled(band_scale / over), oversampling=over)
     return psf, remarks
@@ -655,14 +648,12 @@ def _with_noise(band: Band, wanted: NoiseScale, cautions: list[str]) -> Band:
         raise InputError(msg)
     scale = 1.0
     if band.has_errors:
-        from sc_lab.images.noise import measure_noise
-
-        noise = measure_noise(band)
+        noise = band.noise
         off = np.isfinite(noise.ratio) and not 1 / _WRONG_NOISE < noise.ratio < _WRONG_NOISE
         if noise.unusable_fraction > 0.001:
             cautions.append(
                 f"{band.name}: {100 * noise.unusable_fraction:.1f} % of the sampled pixels have no usable error (zero, "
-                "negative or not finite, or masked); they are left out",
+                "negative or not finite); they are left out",
             )
         if wanted == "measure" and np.isfinite(noise.ratio):
             scale = 1 / noise.ratio

@@ -40,7 +40,10 @@ _REFUSED = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x9d": "a Unix compress (.Z) f
 class PixelSource(Protocol):
     """Something that gives a rectangle of pixels and knows its whole shape."""
 
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
         """Return the pixels ``[y0:y1, x0:x1]`` as float64.
@@ -78,7 +81,7 @@ class ArrayPixels:
     blank: int | None = None
 
     @property
-    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+    def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return int(self.data.shape[0]), int(self.data.shape[1])
 
@@ -252,7 +255,7 @@ class _opened:  # noqa: N801 - reads as a verb in "with _opened(path)"
             # The dictionary of an xz stream may ask for gigabytes by itself; an honest one needs 64 MB.
             stream = lzma.LZMAFile(self.raw)
         self.stream = stream
-        return cast(IO[bytes], stream), packing
+        return cast("IO[bytes]", stream), packing
 
     def __exit__(self, *exc: object) -> None:
         if self.stream is not self.raw:
@@ -370,15 +373,16 @@ def _data_bytes(header: fits.Header, name: str) -> int:
         if n_axes == 0:
             return 0
         axes = [int(header[f"NAXIS{i}"]) for i in range(1, n_axes + 1)]
-        bits = abs(int(header["BITPIX"]))
+        bits = {8: 8, 16: 16, 32: 32, 64: 64, -32: 32, -64: 64}[int(header["BITPIX"])]
         if header.get("GROUPS") and axes[0] == 0:
             axes = axes[1:]
-        if min(axes) < 0 or bits not in {8, 16, 32, 64}:
-            raise ValueError
-        return bits // 8 * int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + math.prod(axes))
+        n_bytes = bits // 8 * int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + math.prod(axes))
     except (KeyError, TypeError, ValueError):
+        axes, n_bytes = [], -1
+    if n_bytes < 0 or min(axes, default=0) < 0:
         msg = f"{name} has a header whose BITPIX or NAXIS keywords make no sense; fetch the file again"
-        raise InputError(msg) from None
+        raise InputError(msg)
+    return n_bytes
 
 
 def _skip(stream: IO[bytes], n_bytes: int, name: str) -> None:
@@ -420,7 +424,7 @@ def _choose(units: list[_Hdu], hdu: int | str | None, name: str) -> tuple[_Hdu, 
 def _plane(unit: _Hdu, name: str) -> tuple[int, int]:
     """Return rows and columns; leading axes of length one are dropped."""
     axes = unit.image_shape
-    shape = cast(tuple[int, ...], axes)
+    shape = cast("tuple[int, ...]", axes)
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) != 2 or 0 in shape:

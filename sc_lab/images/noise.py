@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from sc_lab.images.fitsfiles import PixelSource
 from sc_lab.units import FloatArray
 
-if TYPE_CHECKING:
-    from sc_lab.images.band import Band
-
 __all__ = ["SkyNoise", "measure_noise"]
+
+Box = tuple[int, int, int, int]
 
 #: Lags of the autocorrelation [px]; drizzled mosaics correlate over two or three pixels.
 LAGS = 5
@@ -29,15 +29,15 @@ class SkyNoise:
     Parameters
     ----------
     scatter : float
-        Standard deviation of one pixel [nJy]; NaN where there is too little sky.
+        Standard deviation of one pixel; NaN where there is too little sky.
     ratio : float
-        Median of error map over scatter, per tile; 1 for an honest map, NaN without a map.
+        Median of the error map on blank sky over the scatter; 1 for an honest map, NaN without a map.
     correlation : ndarray, shape (11, 11), or None
         Autocorrelation, 1 in the middle.
     n_pixels : int
         Blank pixels used.
     unusable_fraction : float
-        Share of the sampled pixels inside the data whose error is NaN, zero or negative.
+        Share of the sampled, unmasked pixels with data whose error is NaN, zero or negative.
     """
 
     scatter: float
@@ -47,13 +47,27 @@ class SkyNoise:
     unusable_fraction: float
 
 
-def measure_noise(band: Band, *, n_tiles: int = 12, lags: int = LAGS) -> SkyNoise:
-    """Measure the noise of a band on the emptiest of a grid of tiles.
+def measure_noise(
+    image: PixelSource,
+    errors: Callable[[Box, FloatArray], FloatArray] | None = None,
+    *,
+    mask: PixelSource | None = None,
+    sky: PixelSource | None = None,
+    n_tiles: int = 12,
+    lags: int = LAGS,
+) -> SkyNoise:
+    """Measure the noise of an image on a grid of tiles.
 
     Parameters
     ----------
-    band : Band
-        The band; its own sky frame is used if it has one.
+    image : PixelSource
+        The image.
+    errors : callable, optional
+        Gives usable errors (NaN elsewhere) for a box (y0, y1, x0, x1) and its pixels, in the image's unit.
+    mask : PixelSource, optional
+        Not zero = excluded.
+    sky : PixelSource, optional
+        Blank sky with the same processing; scatter and correlation are then measured there.
     n_tiles : int, optional
         Tiles sampled, spread evenly, so that the cost does not depend on the size of the mosaic.
     lags : int, optional
@@ -62,67 +76,79 @@ def measure_noise(band: Band, *, n_tiles: int = 12, lags: int = LAGS) -> SkyNois
     Returns
     -------
     SkyNoise
-        Medians over tiles.
+        Medians over tiles, in the image's unit.
 
     Notes
     -----
-    In each tile the local background (a median on a coarse mesh) is taken off, then what stands above 2.5 sigma after
-    a small smoothing is masked together with its surroundings, so that faint wings do not pass for noise. A mesh takes
-    off noise too: with cells of 32 px and correlations over 3 px the scatter falls by less than 1 %.
+    In each tile the local background (a median on a coarse mesh) is taken off, then what stands above 3 sigma after
+    a small smoothing is masked together with its surroundings, so that faint wings do not pass for noise. The mesh
+    takes off noise too: with cells of 32 px and correlations over 3 px the scatter falls by about 1 %.
     """
-    raw_error = band.with_changes(noise_scale=1.0) if band.has_errors else None
-    source = (
-        band
-        if band._sky is None
-        else band.with_changes(  # noqa: SLF001 - the same package
-            image=band._sky, sky=None, error=1.0, weight=None, mask=None
-        )
-    )  # noqa: SLF001
-    scatters, ratios, sums, counts = [], [], [], []
+    scatters: list[float] = []
+    medians: list[float] = []
+    sums: list[FloatArray] = []
+    counts: list[FloatArray] = []
     unusable, inside, used = 0, 0, 0
-    for x0, y0, nx, ny in _tiles(source.shape, n_tiles):
-        box = (y0, y0 + ny, x0, x0 + nx)
-        data = source._image.read(*box) * source.to_njy  # noqa: SLF001 - errors may need this very measurement
-        error = raw_error._errors(box, data) if raw_error is not None and source is band else None  # noqa: SLF001
-        finite = np.isfinite(data)
-        if error is not None:
-            inside += int(finite.sum())
-            unusable += int((finite & np.isnan(error)).sum())
-            finite &= np.isfinite(error)
-        blank, residual = _blank_sky(data, finite)
-        n = int(blank.sum())
-        if n < _FEWEST_PIXELS:
-            continue
-        values = residual[blank]
-        # The clipped tail of a Gaussian: MAD is not touched by the clip at 3 sigma beyond 0.3 %.
-        scatter = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-        if not scatter > 0:
-            continue
-        scatters.append(scatter)
-        used += n
-        if error is not None:
-            ratios.append(float(np.median(error[blank])) / scatter)
-        product, count = _lag_products(np.where(blank, residual - np.median(values), 0.0), blank, lags)
-        sums.append(product)
-        counts.append(count)
+    for box in _tiles(image.shape, n_tiles):
+        data = image.read(*box)
+        usable = np.isfinite(data)
+        if mask is not None:
+            usable &= mask.read(*box) == 0
+        error = None
+        if errors is not None:
+            error = errors(box, data)
+            inside += int(usable.sum())
+            unusable += int((usable & np.isnan(error)).sum())
+            usable &= np.isfinite(error)
+        blank, residual = _blank_sky(data, usable)
+        if error is not None and blank.any():
+            medians.append(float(np.median(error[blank])))
+        if sky is None:
+            used += _add_tile(residual, blank, lags, scatters, sums, counts)
+    if sky is not None:
+        for box in _tiles(sky.shape, n_tiles):
+            data = sky.read(*box)
+            blank, residual = _blank_sky(data, np.isfinite(data))
+            used += _add_tile(residual, blank, lags, scatters, sums, counts)
+    share = unusable / inside if inside else 0.0
     if not scatters:
-        return SkyNoise(np.nan, np.nan, None, 0, unusable / inside if inside else 0.0)
-    total = np.sum(counts, axis=0)
-    covariance = np.sum(sums, axis=0) / np.maximum(total, 1)
+        return SkyNoise(np.nan, np.nan, None, 0, share)
+    scatter = float(np.median(scatters))
+    pairs = np.sum(counts, axis=0)
+    covariance = np.sum(sums, axis=0) / np.maximum(pairs, 1)
     correlation = None
-    if total.min() >= _FEWEST_PIXELS and covariance[lags, lags] > 0:
+    if pairs.min() >= _FEWEST_PIXELS and covariance[lags, lags] > 0:
         correlation = covariance / covariance[lags, lags]
-    return SkyNoise(
-        scatter=float(np.median(scatters)),
-        ratio=float(np.median(ratios)) if ratios else np.nan,
-        correlation=correlation,
-        n_pixels=used,
-        unusable_fraction=unusable / inside if inside else 0.0,
-    )
+    ratio = float(np.median(medians)) / scatter if medians else np.nan
+    return SkyNoise(scatter, ratio, correlation, used, share)
 
 
-def _tiles(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int, int, int]]:
-    """Return (x0, y0, nx, ny) of tiles spread over an image; a small image is one tile or a few."""
+def _add_tile(
+    residual: FloatArray,
+    blank: npt.NDArray[np.bool_],
+    lags: int,
+    scatters: list[float],
+    sums: list[FloatArray],
+    counts: list[FloatArray],
+) -> int:
+    """Add one tile's scatter and lag products; return its number of blank pixels (0 when it is no use)."""
+    n = int(blank.sum())
+    if n < _FEWEST_PIXELS:
+        return 0
+    values = residual[blank]
+    middle = float(np.median(values))
+    scatter = 1.4826 * float(np.median(np.abs(values - middle)))
+    if not scatter > 0:
+        return 0
+    scatters.append(scatter)
+    product, count = _lag_products(np.where(blank, residual - middle, 0.0), blank, lags)
+    sums.append(product)
+    counts.append(count)
+    return n
+
+
+def _tiles(shape: tuple[int, int], n_tiles: int) -> list[Box]:
+    """Return (y0, y1, x0, x1) of tiles spread over an image; a small image is one tile or a few."""
     ny, nx = shape
     side_y, side_x = min(_TILE, ny), min(_TILE, nx)
     if ny * nx <= n_tiles * _TILE**2:
@@ -132,7 +158,7 @@ def _tiles(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int, int, in
         columns = max(n_tiles // rows, 1)
     ys = np.unique(np.round((np.arange(rows) + 0.5) * ny / rows - side_y / 2).astype(int).clip(0, ny - side_y))
     xs = np.unique(np.round((np.arange(columns) + 0.5) * nx / columns - side_x / 2).astype(int).clip(0, nx - side_x))
-    return [(int(x), int(y), side_x, side_y) for y in ys for x in xs]
+    return [(int(y), int(y) + side_y, int(x), int(x) + side_x) for y in ys for x in xs]
 
 
 def _blank_sky(data: FloatArray, finite: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], FloatArray]:

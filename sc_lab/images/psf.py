@@ -22,6 +22,24 @@ __all__ = ["Psf"]
 #: A stamp's sum in this range is taken for the energy inside it; outside, it is a wrong normalisation.
 _PLAUSIBLE_ENERGY = (0.80, 1.0 + 1e-3)
 _CENTRED = 0.005
+_LARGEST_STAMP = 2048
+#: Full width at half maximum of NIRCam's optics [arcsec] (JWST User Documentation, NIRCam point spread functions).
+#: Drizzled PSFs are up to a half wider; a stamp far from it has another pixel scale than it was taken for.
+_OPTICS_FWHM = {
+    "F070W": 0.023,
+    "F090W": 0.033,
+    "F115W": 0.040,
+    "F150W": 0.050,
+    "F182M": 0.062,
+    "F200W": 0.066,
+    "F210M": 0.071,
+    "F277W": 0.092,
+    "F335M": 0.111,
+    "F356W": 0.116,
+    "F410M": 0.137,
+    "F444W": 0.145,
+    "F480M": 0.164,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,27 +222,21 @@ class Psf:
         InputError
             If the header has no pixel scale and none is given.
         """
-        name = Path(path).name
-        pixels, header, remarks = open_image(path, hdu=hdu, unpack_limit=unpack_limit)
-        if pixels.shape[0] * pixels.shape[1] > 4096**2:
-            msg = f"{name} has {pixels.shape[1]} x {pixels.shape[0]} pixels; a PSF stamp has at most 4096 x 4096"
-            raise InputError(msg)
-        if pixel_scale is None:
-            wcs, _ = read_wcs(header, name)
-            pixel_scale = wcs_pixel_scale(wcs) if wcs is not None else header_pixel_scale(header)[0]
-        if pixel_scale is None:
+        stamp, stated, remarks = read_stamp(path, hdu=hdu, unpack_limit=unpack_limit)
+        scale = stated if pixel_scale is None else pixel_scale
+        if scale is None:
             msg = (
-                f"{name}: the header does not say how large a PSF pixel is; give it in arcsec, "
+                f"{Path(path).name}: the header does not say how large a PSF pixel is; give it in arcsec, "
                 f'psf_scales={{"{band or "F150W"}": 0.02}} (pixel_scale=0.02 for one stamp)'
             )
             raise InputError(msg)
         out = cls.from_array(
-            pixels.read(0, pixels.shape[0], 0, pixels.shape[1]),
-            pixel_scale,
+            stamp,
+            scale,
             energy_fraction=energy_fraction,
             oversampling=oversampling,
             band=band,
-            source=name,
+            source=Path(path).name,
         )
         return replace(out, cautions=(*remarks, *out.cautions))
 
@@ -436,19 +448,64 @@ def _centred(data: FloatArray, name: str) -> tuple[FloatArray, str]:
     return np.array(cut), "; ".join(words)
 
 
-def as_psf(value: Any, *, pixel_scale: float | None, energy_fraction: float | None, band: str) -> Psf:
+def read_stamp(
+    path: str | os.PathLike[str],
+    *,
+    hdu: int | str | None = None,
+    unpack_limit: int = UNPACK_LIMIT,
+) -> tuple[FloatArray, float | None, list[str]]:
+    """Read a PSF file as it is.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    hdu : int or str, optional
+        Extension.
+    unpack_limit : int, optional
+        Bytes that a compressed file may unpack to.
+
+    Returns
+    -------
+    stamp : ndarray
+        Its pixels.
+    pixel_scale : float or None
+        Arcsec per pixel, if the header says so.
+    remarks : list of str
+        What was odd.
+    """
+    pixels, header, remarks = open_image(path, hdu=hdu, unpack_limit=unpack_limit)
+    ny, nx = pixels.shape
+    if ny * nx > _LARGEST_STAMP**2:
+        msg = f"{Path(path).name} has {nx} x {ny} pixels; a PSF stamp has at most {_LARGEST_STAMP} x {_LARGEST_STAMP}"
+        raise InputError(msg)
+    wcs, _ = read_wcs(header, Path(path).name)
+    scale = wcs_pixel_scale(wcs) if wcs is not None else header_pixel_scale(header)[0]
+    return pixels.read(0, ny, 0, nx), scale, remarks
+
+
+def as_psf(
+    value: Any,
+    *,
+    band: str,
+    fallback_scale: float,
+    pixel_scale: float | None = None,
+    energy_fraction: float | None = None,
+) -> Psf:
     """Return what a caller gives as a PSF (a `Psf`, a path or an array).
 
     Parameters
     ----------
     value : Psf, path-like or array_like
         The PSF.
+    band : str
+        Band name.
+    fallback_scale : float
+        Arcsec per stamp pixel when neither the caller nor the file says; its use is said.
     pixel_scale : float or None
         Arcsec per stamp pixel.
     energy_fraction : float or None
         Share of the flux inside the stamp.
-    band : str
-        Band name.
 
     Returns
     -------
@@ -456,10 +513,24 @@ def as_psf(value: Any, *, pixel_scale: float | None, energy_fraction: float | No
         Named after the band.
     """
     if isinstance(value, Psf):
-        return value if value.band else replace(value, band=band)
+        out = value if value.band else replace(value, band=band)
+        return out if energy_fraction is None else replace(out, energy_fraction=energy_fraction)
+    remarks: list[str] = []
+    stated, source = None, "array"
     if isinstance(value, (str, os.PathLike)):
-        return Psf.from_file(value, pixel_scale=pixel_scale, energy_fraction=energy_fraction, band=band)
-    if pixel_scale is None:
-        msg = f'{band}: the PSF is a bare array; give its pixel scale in arcsec, psf_scales={{"{band}": 0.02}}'
-        raise InputError(msg)
-    return Psf.from_array(value, pixel_scale, energy_fraction=energy_fraction, band=band)
+        source = Path(value).name
+        value, stated, remarks = read_stamp(value)
+    scale = pixel_scale if pixel_scale is not None else stated
+    if scale is None:
+        scale = fallback_scale
+        remarks.append(
+            f"{band} PSF: its pixel scale is not stated; the band's {scale:.4g}\" is assumed; psf_scales= overrides",
+        )
+    out = Psf.from_array(value, scale, energy_fraction=energy_fraction, band=band, source=source)
+    expected = _OPTICS_FWHM.get(band)
+    if expected is not None and not 0.85 < out.fwhm / expected < 1.75:
+        remarks.append(
+            f'{band} PSF: its FWHM is {out.fwhm:.3f}" while the optics give {expected:.3f}"; is its pixel scale '
+            f'{scale:.4g}"? psf_scales= overrides',
+        )
+    return replace(out, cautions=(*remarks, *out.cautions))
