@@ -135,6 +135,9 @@ _Z = Column(name="z", ucd="src.redshift", description="observed redshift", low=0
 _MU = _positive("mu", "", "arith.factor", "absolute magnification of the reference lens model")
 _MU_T = _positive("mu_t", "", "arith.factor", "absolute tangential magnification of the reference lens model")
 _R_EFF = _positive("r_eff", "pc", "phys.size.radius", "intrinsic effective radius; upper limit where r_eff_is_limit")
+_R_EFF_OBS = _positive(
+    "r_eff_obs", "mas", "phys.angSize", "observed effective radius, PSF removed; upper limit where r_eff_is_limit"
+)
 _MASS = _positive("mass", "solMass", "phys.mass", "intrinsic stellar mass, already divided by mu")
 _AGE_ONSET = _positive("age_onset", "Myr", "time.age", "time since star formation started")
 _AGE_MW = _positive("age_mw", "Myr", "time.age", "mass-weighted age")
@@ -188,8 +191,21 @@ _ALL: tuple[Column, ...] = (
     _text("field", "meta.id;obs.field", "name of the field or cluster of galaxies"),
     _text("system", "meta.id.assoc", "identifier shared by the multiple images of one source"),
     _text("image", "meta.id.part", "identifier of the lensed image that holds the clump"),
+    _text("galaxy", "meta.id.parent", "name of the galaxy whose contour holds the clump"),
     Column(name="ra", unit="deg", ucd="pos.eq.ra;meta.main", description="right ascension (ICRS)", low=0.0, high=360.0),
     Column(name="dec", unit="deg", ucd="pos.eq.dec;meta.main", description="declination (ICRS)", low=-90.0, high=90.0),
+    Column(
+        name="ra_start",
+        unit="deg",
+        ucd="pos.eq.ra",
+        description="right ascension given to the fit",
+        low=0.0,
+        high=360.0,
+    ),
+    Column(
+        name="dec_start", unit="deg", ucd="pos.eq.dec", description="declination given to the fit", low=-90.0, high=90.0
+    ),
+    _text("provenance", "meta.note", "where the position comes from: auto, added, moved, split or merged"),
     _Z,
     _MU,
     *_errors(_MU),
@@ -198,8 +214,12 @@ _ALL: tuple[Column, ...] = (
     _R_EFF,
     *_errors(_R_EFF),
     _flag("r_eff_is_limit", "r_eff is an upper limit"),
+    _text("size_class", "meta.code.class", "resolved, one_axis or unresolved in the reference band"),
+    _R_EFF_OBS,
+    _error(_R_EFF_OBS),
     _MASS,
     *_errors(_MASS),
+    _flag("mass_is_provisional", "mass and age are not fitted: the mass is that of the light at an assumed age"),
     _AGE_ONSET,
     *_errors(_AGE_ONSET),
     _AGE_MW,
@@ -211,6 +231,15 @@ _ALL: tuple[Column, ...] = (
     _METALLICITY,
     _ABS_MAG_V,
     _error(_ABS_MAG_V),
+    Column(name="snr", ucd="stat.snr", description="signal-to-noise ratio of the matched filter in the reference band"),
+    Column(
+        name="flux_shape_err",
+        ucd="stat.error;phot.flux",
+        description="fraction of every flux that the error of the common shape adds to its error",
+        low=0.0,
+    ),
+    _text("photometry_flags", "meta.code.qual", "what the fit of the images points out, by name"),
+    _text("lens_flags", "meta.code.qual", "what the lens models point out, by name"),
     *(_draws(centre) for centre in (_MASS, _AGE_ONSET, _R_EFF, _SFR, _A_V)),
     _SIGMA_MASS,
     *_errors(_SIGMA_MASS),
@@ -235,12 +264,14 @@ COLUMNS: dict[str, Column] = {each.name: each for each in _ALL}
 #: Families of columns, for documentation and error messages.
 PATTERNS: dict[str, str] = {
     "mag_<filter>": "observed AB magnitude, e.g. mag_f150w; also mag_<filter>_err and mag_<filter>_is_limit",
+    "flux_<filter>": "observed flux density, negative where noise makes it so, e.g. flux_f150w; also flux_<filter>_err",
     "abs_mag_<filter>": "intrinsic absolute AB magnitude, e.g. abs_mag_f150w; also abs_mag_<filter>_err",
     "mu_<model>": "absolute magnification of a further lens model, e.g. mu_m2; also mu_<model>_err_lo and _err_hi",
     "mu_t_<model>": "tangential magnification of a further lens model; also mu_t_<model>_err_lo and _err_hi",
 }
 
 _MAG = re.compile(r"(abs_)?mag_([a-z0-9]+)(_err|_is_limit)?")
+_FLUX = re.compile(r"flux_(?!shape$|err$)([a-z0-9]+)(_err)?")
 _MODEL = re.compile(r"mu(_t)?_(?!t$|t_|err$|err_)([a-z0-9]+)(?:_err_(lo|hi))?")
 _ERROR = re.compile(r"(.+)_err(?:_(lo|hi))?")
 
@@ -263,6 +294,15 @@ def find_column(name: str) -> Column | None:
     found = _MAG.fullmatch(name)
     if found:
         return _magnitude(absolute=bool(found[1]), band=found[2], part=found[3] or "")
+    found = _FLUX.fullmatch(name)
+    if found:
+        flux = Column(
+            name=f"flux_{found[1]}",
+            unit="nJy",
+            ucd="phot.flux.density",
+            description=f"observed {found[1].upper()} flux density",
+        )
+        return _error(flux) if found[2] else flux
     found = _MODEL.fullmatch(name)
     if found:
         kind = "tangential magnification" if found[1] else "magnification"

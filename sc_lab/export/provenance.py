@@ -32,7 +32,8 @@ def provenance(population: Population) -> dict[str, Any]:
     -------
     dict
         Software versions, input file and hash, cosmology, lens model, every setting, the
-        manual edits and the seed. There is no time in it: the same analysis gives the
+        manual edits and the seed; for a list measured on images also their hashes, the reference
+        band, the mode and the lens models. There is no time in it: the same analysis gives the
         same bytes on any day.
     """
     settings = population.settings
@@ -58,8 +59,16 @@ def provenance(population: Population) -> dict[str, Any]:
             "excluded": _pairs(population.excluded),
             "kept": sorted(str(each) for each in population.kept),
             "notes": _pairs(population.notes),
+            **_clump_edits(origin),
         },
+        **({"observation": origin["observation"]} if isinstance(origin.get("observation"), Mapping) else {}),
     }
+
+
+def _clump_edits(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was edited in the clump list, where there is one."""
+    edits = origin.get("clump_edits")
+    return {"clumps": dict(edits)} if isinstance(edits, Mapping) else {}
 
 
 def _pairs(edits: Mapping[str, str] | Iterable[Any]) -> list[list[str]]:

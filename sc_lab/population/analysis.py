@@ -94,6 +94,7 @@ class Population:
         excluded: Mapping[str, str] | Iterable[str] | None = None,
         kept: Iterable[str] | None = None,
         notes: Mapping[str, str] | None = None,
+        catalog: QTable | None = None,
         **settings: Any,
     ) -> Population:
         """Return the population under changed settings, sharing what did not change.
@@ -102,6 +103,9 @@ class Population:
         ----------
         excluded, kept, notes : mapping or iterable of str, optional
             As for `analyse`; None leaves them as they are.
+        catalog : QTable, optional
+            Another state of the same list, for instance with a clump more: draws and error bars of
+            rows that are the same in both are taken over. Give a table as `analyse` takes it.
         **settings : Any
             Settings to change, by name.
 
@@ -115,6 +119,8 @@ class Population:
         InputError
             If an identifier or a setting is unknown, or a value impossible.
         """
+        if catalog is not None and catalog is not self.catalog:
+            return self._over(catalog).replace(excluded=excluded, kept=kept, notes=notes, **settings)
         changed = self.settings.replace(**settings) if settings else self.settings
         if changed.lens_model not in self.lens_models:
             known = ", ".join(map(repr, self.lens_models))
@@ -128,6 +134,11 @@ class Population:
             notes=self.notes if notes is None else _texts(notes, self.index, "notes"),
             store=self.store,
         )
+
+    def _over(self, catalog: QTable) -> Population:
+        """Return the population of another state of the list, without marks of clumps that it may not have."""
+        table = catalogs.validate(catalog)
+        return Population(table, self.settings, excluded={}, kept=(), notes={}, store=Store())
 
     def _get(self, stage: str, names: tuple[str, ...], make: Callable[[], T], *extra: Hashable) -> T:
         key = (*(getattr(self.settings, name) for name in names), *extra)

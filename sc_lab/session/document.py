@@ -9,15 +9,22 @@ from typing import Any, TypeAlias
 
 from sc_lab.errors import InputError
 from sc_lab.population.settings import Settings
+from sc_lab.session.clump_rows import ClumpRow, row_order, rows_from_json, rows_to_json
 
-__all__ = ["DOCUMENT_SCHEMA", "Document", "Pairs", "canonical_json", "parse_json"]
+__all__ = ["DOCUMENT_SCHEMA", "Contours", "Document", "Pairs", "canonical_json", "check_vertices", "parse_json"]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
+#: Name of a galaxy and the vertices (ra, dec) [deg] of its polygon.
+Contours: TypeAlias = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
 #: Version of the JSON form; raised when a field is added or changes its meaning.
-DOCUMENT_SCHEMA = 1
+DOCUMENT_SCHEMA = 2
+#: What version 1 had; the rest came with version 2 and is empty there.
+_FIRST = frozenset({"settings", "excluded", "kept", "notes", "catalog_sha256", "catalog_name"})
+_SECOND = _FIRST | {"clumps", "removed", "contours", "observation"}
 
 _PAIR_LENGTH = 2
+_CORNERS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,15 @@ class Document:
         Ids of the clumps whose globular-cluster flag is overridden: they stay in the sample.
     notes : tuple of (str, str)
         Id and text of each note.
+    clumps : tuple of ClumpRow
+        Measured rows that are new, or stand in for those of the catalogue with the same id.
+    removed : tuple of str
+        Ids of the clumps that were taken off the list.
+    contours : tuple of (str, vertices)
+        Name and polygon (ra, dec) [deg] of each galaxy whose contour was redrawn.
+    observation : str
+        What the latest rows were measured on, as canonical JSON: hashes of the images, reference
+        band, mode, lens models; empty before the first measurement.
     catalog_sha256 : str
         Fingerprint of the contents of the catalogue, see `sc_lab.session.codec.encode_table`.
     catalog_name : str
@@ -47,6 +63,10 @@ class Document:
     excluded: Pairs = ()
     kept: tuple[str, ...] = ()
     notes: Pairs = ()
+    clumps: tuple[ClumpRow, ...] = ()
+    removed: tuple[str, ...] = ()
+    contours: Contours = ()
+    observation: str = ""
     catalog_sha256: str = ""
     catalog_name: str = ""
 
@@ -80,6 +100,10 @@ class Document:
                 "excluded": [list(pair) for pair in self.excluded],
                 "kept": list(self.kept),
                 "notes": [list(pair) for pair in self.notes],
+                "clumps": rows_to_json(self.clumps),
+                "removed": list(self.removed),
+                "contours": [[name, [list(vertex) for vertex in vertices]] for name, vertices in self.contours],
+                "observation": self.observation,
                 "catalog_sha256": self.catalog_sha256,
                 "catalog_name": self.catalog_name,
             }
@@ -112,13 +136,13 @@ class Document:
             raise InputError(msg)
         values = dict(values)
         schema = values.pop("schema")
-        if schema != DOCUMENT_SCHEMA or isinstance(schema, bool):
+        if isinstance(schema, bool) or schema not in (1, DOCUMENT_SCHEMA):
             msg = (
-                f"the document has schema {schema!r} and this version of SC Lab reads {DOCUMENT_SCHEMA}; "
+                f"the document has schema {schema!r} and this version of SC Lab reads 1 to {DOCUMENT_SCHEMA}; "
                 "open it with the version that wrote it, or update SC Lab"
             )
             raise InputError(msg)
-        expected = {"settings", "excluded", "kept", "notes", "catalog_sha256", "catalog_name"}
+        expected = _FIRST if schema == 1 else _SECOND
         if set(values) != expected:
             wrong = sorted(set(values) ^ expected)
             msg = f"the document lacks or does not know {', '.join(map(repr, wrong))}; it has {sorted(expected)}"
@@ -131,6 +155,10 @@ class Document:
             excluded=_pairs("excluded", values["excluded"]),
             kept=tuple(sorted(_texts("kept", values["kept"]))),
             notes=_pairs("notes", values["notes"]),
+            clumps=_rows(values.get("clumps", [])),
+            removed=tuple(sorted(_texts("removed", values.get("removed", [])))),
+            contours=_contours(values.get("contours", [])),
+            observation=_texts("observation", [values.get("observation", "")])[0],
             catalog_sha256=_texts("catalog_sha256", [values["catalog_sha256"]])[0],
             catalog_name=_texts("catalog_name", [values["catalog_name"]])[0],
         )
@@ -191,6 +219,55 @@ def parse_json(text: str, what: str) -> Any:
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"{what} is not readable as JSON ({error})"
         raise InputError(msg) from None
+
+
+def _rows(blocks: Any) -> tuple[ClumpRow, ...]:
+    """Return measured rows from their JSON, in canonical order."""
+    if not isinstance(blocks, list):
+        msg = f"clumps is {blocks!r}; give a list of tables"
+        raise InputError(msg)
+    rows = [row for block in blocks for row in rows_from_json(block)]
+    _texts("clumps", [row.id for row in rows])
+    return tuple(sorted(rows, key=row_order))
+
+
+def _contours(values: Any) -> Contours:
+    """Return polygons from their JSON, in canonical order."""
+    if not isinstance(values, list) or not all(isinstance(v, list) and len(v) == _PAIR_LENGTH for v in values):
+        msg = f"contours is {values!r}; give a list of [galaxy, vertices]"
+        raise InputError(msg)
+    _texts("contours", [value[0] for value in values])
+    return tuple(sorted((name, check_vertices(vertices)) for name, vertices in values))
+
+
+def check_vertices(vertices: Any) -> tuple[tuple[float, float], ...]:
+    """Return the vertices of a polygon on the sky, or refuse them in words.
+
+    Parameters
+    ----------
+    vertices : list of (float, float)
+        Right ascension and declination [deg, ICRS] of each vertex.
+
+    Returns
+    -------
+    tuple of (float, float)
+        The vertices.
+
+    Raises
+    ------
+    InputError
+        If they are fewer than three, not finite, or not on the sky.
+    """
+    try:
+        points = tuple((float(ra), float(dec)) for ra, dec in vertices)
+    except (TypeError, ValueError):
+        points = ()
+    if len(points) < _CORNERS or not all(0.0 <= ra <= 360.0 and abs(dec) <= 90.0 for ra, dec in points):
+        shown = str(vertices)
+        shown = shown if len(shown) < 200 else shown[:200] + " ..."
+        msg = f"the contour {shown} is not a polygon on the sky; give three or more (ra, dec) in degrees"
+        raise InputError(msg)
+    return points
 
 
 def _texts(name: str, values: Any) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sc_lab.errors import InputError
 from sc_lab.population.settings import SETTING_UNITS, Settings
+from sc_lab.session import clump_edits
 from sc_lab.session.document import Document
 from sc_lab.units import value_in
 
@@ -215,6 +216,21 @@ EDITS: Mapping[str, Edit] = {
     "keep": keep,
     "unkeep": unkeep,
     "note": note,
+    "add_clump": clump_edits.add_clump,
+    "remove_clump": clump_edits.remove_clump,
+    "move_clump": clump_edits.move_clump,
+    "split_clump": clump_edits.split_clump,
+    "merge_clumps": clump_edits.merge_clumps,
+    "measure_clumps": clump_edits.measure_clumps,
+    "edit_contour": clump_edits.edit_contour,
+}
+#: What the edits of the clump list are called where an undo is offered.
+_WORDS = {
+    "add_clump": "add",
+    "remove_clump": "remove",
+    "move_clump": "move",
+    "split_clump": "split",
+    "merge_clumps": "merge",
 }
 
 
@@ -308,9 +324,13 @@ def describe_edit(name: str, arguments: Mapping[str, Any]) -> str:
         return (
             f"note on {arguments.get('id')}" if arguments.get("text") else f"remove the note on {arguments.get('id')}"
         )
-    if "ids" in arguments:
-        ids = arguments["ids"]
-        names = [ids] if isinstance(ids, str) else ids
+    if name == "edit_contour":
+        return f"redraw the contour of {arguments.get('galaxy')}"
+    if name == "measure_clumps":
+        return "measure the clumps"
+    name, what = _WORDS.get(name, name), arguments.get("ids", arguments.get("id"))
+    if what is not None:
+        names = [what] if isinstance(what, str) else what
         return f"{name} {names[0]}" if len(names) == 1 else f"{name} {len(names)} clumps"
     return "reset the settings" if name == "reset" else name
 

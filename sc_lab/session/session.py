@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -16,9 +17,12 @@ from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError, ProjectError, ScLabError
 from sc_lab.population.settings import Settings
+from sc_lab.session.clump_edits import new_names
+from sc_lab.session.clump_rows import row_order
 from sc_lab.session.codec import encode_table, fingerprint, kept_as_columns
 from sc_lab.session.document import Document, canonical_json, parse_json
 from sc_lab.session.edits import apply_edit, describe_edit, plain_arguments
+from sc_lab.session.patching import Patcher
 from sc_lab.session.project import Project, Step
 
 if TYPE_CHECKING:
@@ -53,6 +57,9 @@ class History:
     def __init__(self, empty: Document, ids: frozenset[str], models: frozenset[str]) -> None:
         self.ids = ids
         self.models = models
+        #: Every name that a clump ever had, undone or not: none is given twice.
+        self.issued = set(ids)
+        self._listed: tuple[Document, frozenset[str]] = (empty, ids)
         self.log: list[Step] = []
         self.states: list[Document] = [empty]
         self.edits: list[Step] = []
@@ -89,9 +96,37 @@ class History:
                 msg = f"there is nothing to {name}, or it was given arguments: it takes none"
                 raise InputError(msg)
             return self.states[cursor]
-        document = apply_edit(self.document, self.ids, name, arguments)
-        self.check_settings(document.settings)
+        again = [each for each in new_names(name, arguments) if each in self.issued]
+        if again:
+            msg = (
+                f"the name {', '.join(map(repr, again[:5]))} belongs to a clump of this session already, or did before "
+                "it was undone; take names that Session.new_ids gives"
+            )
+            raise InputError(msg)
+        document = apply_edit(self.document, self.ids_of(self.document), name, arguments)
+        self.check_settings(document.settings, document)
         return document
+
+    def ids_of(self, document: Document) -> frozenset[str]:
+        """Return the ids of the clump list of a document.
+
+        Parameters
+        ----------
+        document : Document
+            A document of this history.
+
+        Returns
+        -------
+        frozenset of str
+            Those of the catalogue without the removed and with the new ones.
+        """
+        if not document.clumps and not document.removed:
+            return self.ids
+        seen, ids = self._listed
+        if seen.clumps is not document.clumps or seen.removed is not document.removed:
+            ids = self.ids.difference(document.removed).union(row.id for row in document.clumps)
+            self._listed = (document, ids)
+        return ids
 
     def accept(self, step: Step, document: Document) -> None:
         """Take a step whose outcome `after` has given.
@@ -112,27 +147,49 @@ class History:
             self.states.append(document)
             self.edits.append(step)
             self.cursor += 1
+            self.issued.update(new_names(step["name"], step["arguments"]))
         self.log.append(step)
         self.labels = (
             describe_edit(**self.edits[self.cursor - 1]) if self.cursor else "",
             describe_edit(**self.edits[self.cursor]) if self.cursor < len(self.edits) else "",
         )
 
-    def check_settings(self, settings: Settings) -> None:
+    def models_of(self, document: Document) -> frozenset[str]:
+        """Return the lens models besides the reference that catalogue and measured rows have.
+
+        Parameters
+        ----------
+        document : Document
+            A document of this history.
+
+        Returns
+        -------
+        frozenset of str
+            Their names.
+        """
+        columns = {row.columns for row in document.clumps}
+        return self.models.union(*(_models_among(names) for names in columns))
+
+    def check_settings(self, settings: Settings, document: Document | None = None) -> None:
         """Refuse settings that this catalogue cannot follow.
 
         Parameters
         ----------
         settings : Settings
             The settings.
+        document : Document, optional
+            The document that they belong to; that of now by default.
 
         Raises
         ------
         InputError
             If the catalogue does not have the lens model.
         """
-        if settings.lens_model and settings.lens_model not in self.models:
-            has = ", ".join(map(repr, sorted(self.models))) or "none besides"
+        if not settings.lens_model:
+            return
+        models = self.models_of(self.document if document is None else document)
+        if settings.lens_model not in models:
+            has = ", ".join(map(repr, sorted(models))) or "none besides"
             msg = (
                 f"the catalogue has no lens model {settings.lens_model!r}; '' is its reference model, and it has {has}"
             )
@@ -145,6 +202,7 @@ class _Core:
     def __init__(self, catalog: QTable, empty: Document, project: Project | None, steps: Sequence[Step]) -> None:
         self.lock = threading.RLock()
         self.catalog = catalog
+        self.patcher = Patcher(catalog)
         self.project = project
         self.history = History(empty, _ids_of(catalog), _lens_models_of(catalog))
         self.overlay: dict[str, Any] = {}
@@ -323,6 +381,44 @@ class Session:
         return self._core.catalog
 
     @property
+    def current_catalog(self) -> QTable:
+        """The catalogue with the clumps that were added, measured anew and taken off; not to be changed.
+
+        The very same object until the clump list changes. Without any edit of the list it is `catalog`.
+        """
+        return self._core.patcher.table(self.document)
+
+    @property
+    def clump_ids(self) -> list[str]:
+        """Ids of `current_catalog`, in its order."""
+        return [str(name) for name in self.current_catalog["id"].tolist()]
+
+    @property
+    def contours(self) -> dict[str, tuple[tuple[float, float], ...]]:
+        """Vertices (ra, dec) [deg] of the galaxies whose contour was redrawn, by name."""
+        return dict(self.document.contours)
+
+    def new_ids(self, number: int, *, prefix: str = "c") -> list[str]:
+        """Return names for new clumps that no clump of this session has or ever had.
+
+        Parameters
+        ----------
+        number : int
+            How many.
+        prefix : str
+            What they begin with.
+
+        Returns
+        -------
+        list of str
+            For instance ``["c0012", "c0013"]``; a name that was undone is not given again.
+        """
+        issued = list(self._core.history.issued)
+        used = [row_order(name) for name in issued]
+        first = 1 + max((count for start, count, _ in used if start == prefix), default=0)
+        return [f"{prefix}{count:04d}" for count in range(first, first + number)]
+
+    @property
     def document(self) -> Document:
         """The document as it is now, without a preview."""
         return self._core.history.document
@@ -340,7 +436,8 @@ class Session:
     @property
     def lens_models(self) -> tuple[str, ...]:
         """Names that the setting ``lens_model`` may have; the empty one is the reference."""
-        return ("", *sorted(self._core.history.models))
+        history = self._core.history
+        return ("", *sorted(history.models_of(history.document)))
 
     @property
     def log(self) -> list[Step]:
@@ -560,7 +657,8 @@ class Session:
         ----------
         function : callable
             Called as ``function(session, changed)``. ``changed`` holds the names of the settings
-            whose value in force has changed, ``excluded``, ``kept``, ``notes``, and ``history``
+            whose value in force has changed, ``excluded``, ``kept``, ``notes``, ``clumps`` (the list
+            or a measured row), ``contours``, ``observation``, and ``history``
             (a step was taken: undo and redo may have changed) and ``preview`` (a preview began
             or ended).
 
@@ -591,7 +689,10 @@ class Session:
         settings_before, core.settings = core.settings, core.effective()
         if settings_before != core.settings:
             changed |= {n for n in Settings.names() if getattr(settings_before, n) != getattr(core.settings, n)}
-        changed |= {n for n in ("excluded", "kept", "notes") if getattr(before, n) != getattr(after, n)}
+        names = ("excluded", "kept", "notes", "clumps", "contours", "observation")
+        changed |= {n for n in names if getattr(before, n) != getattr(after, n)}
+        if before.removed != after.removed:
+            changed.add("clumps")
         if not changed:
             return
         errors: list[Exception] = []
@@ -698,7 +799,9 @@ class Session:
         return f"<Session on {self.document.catalog_name!r}, {len(self.catalog)} clumps, {steps} steps, {where}{how}>"
 
 
-def population_of(source: Session | Document, catalog: QTable | None = None) -> Population:
+def population_of(
+    source: Session | Document, catalog: QTable | None = None, *, previous: Population | None = None
+) -> Population:
     """Return the population that a session or a document describes.
 
     Parameters
@@ -706,7 +809,11 @@ def population_of(source: Session | Document, catalog: QTable | None = None) -> 
     source : Session or Document
         A session, with its preview; or a document, which needs its catalogue.
     catalog : `~astropy.table.QTable`, optional
-        The catalogue; that of the session when left out.
+        The catalogue as it was opened; that of the session when left out. The document lays the
+        edits of the clump list over it.
+    previous : Population, optional
+        An earlier population of the same source: what its clumps have in common with those of now
+        is taken over instead of computed again, with the same numbers.
 
     Returns
     -------
@@ -722,14 +829,18 @@ def population_of(source: Session | Document, catalog: QTable | None = None) -> 
 
     if isinstance(source, Session):
         document, settings = source._core.view()  # noqa: SLF001
-        catalog = source.catalog if catalog is None else catalog
-    else:
-        document, settings = source, source.settings
-    if catalog is None:
+        table = source._core.patcher.table(document) if catalog is None else Patcher(catalog).table(document)  # noqa: SLF001
+    elif catalog is None:
         msg = "a document does not hold its catalogue; give it as the second argument"
         raise InputError(msg)
-    options: Mapping[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return analyse(catalog, excluded=dict(document.excluded), kept=document.kept, notes=dict(document.notes), **options)
+    else:
+        document, settings = source, source.settings
+        table = Patcher(catalog).table(document)
+    options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
+    options |= {"excluded": dict(document.excluded), "kept": document.kept, "notes": dict(document.notes)}
+    if previous is None:
+        return analyse(table, **options)
+    return previous.replace(catalog=table, **options)
 
 
 # ---------------------------------------------------------------------- helpers
@@ -804,7 +915,13 @@ def _ids_of(catalog: Table) -> frozenset[str]:
 
 def _lens_models_of(catalog: Table) -> frozenset[str]:
     """Return the lens models that a catalogue has besides its reference."""
-    found = (_MODEL_COLUMN.fullmatch(name) for name in catalog.colnames)
+    return _models_among(tuple(catalog.colnames))
+
+
+@lru_cache(maxsize=64)
+def _models_among(columns: tuple[str, ...]) -> frozenset[str]:
+    """Return the lens models besides the reference that columns belong to."""
+    found = (_MODEL_COLUMN.fullmatch(name) for name in columns)
     return frozenset(match[1] for match in found if match) - {"t", "err"}
 
 

@@ -1,0 +1,8 @@
+"""Clumps: a list of positions on a field becomes a measured, de-lensed catalogue, incrementally."""
+
+from __future__ import annotations
+
+from sc_lab.clumps.measuring import measure
+from sc_lab.clumps.observation import PROVENANCES, Measured, Observation
+
+__all__ = ["PROVENANCES", "Measured", "Observation", "measure"]

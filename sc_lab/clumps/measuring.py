@@ -1,0 +1,60 @@
+"""From positions to a measured catalogue: fit, de-lens, and write in registry columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sc_lab.clumps.observation import Measured, Observation
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["measure"]
+
+
+def measure(
+    observation: Observation,
+    clumps: QTable,
+    *,
+    previous: Measured | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    cancel: Any = None,
+) -> Measured:
+    """Measure a list of clumps.
+
+    Parameters
+    ----------
+    observation : Observation
+        Images, galaxies, lens models and settings.
+    clumps : QTable
+        Columns id, ra, dec [deg, ICRS], and optionally galaxy and provenance.
+    previous : Measured, optional
+        An earlier measurement with the same observation: only clumps that the change of the list
+        touches are fitted again, with the same numbers as from scratch.
+    progress : callable, optional
+        Called as ``progress(done, total)``.
+    cancel : object, optional
+        With ``is_set()``, such as `threading.Event`.
+
+    Returns
+    -------
+    Measured
+        Catalogue, fits and which clumps are new.
+    """
+    from sc_lab.clumps.assembling import assemble
+    from sc_lab.photometry import fit_clumps
+
+    fits = fit_clumps(
+        observation.field,
+        clumps,
+        reference=observation.reference_band,
+        mode=observation.mode,
+        bands=observation.bands,
+        box=observation.box,
+        centre=observation.centre,
+        previous=None if previous is None else previous.fits,
+        progress=progress,
+        cancel=cancel,
+    )
+    return assemble(observation, clumps, fits, previous=previous)

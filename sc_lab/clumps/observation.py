@@ -1,0 +1,157 @@
+"""What is measured on, and what a measurement gives: the arguments and the result of `measure`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sc_lab.cosmology import default_cosmology, describe
+from sc_lab.errors import InputError
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+    from astropy.table import QTable, Table
+
+__all__ = ["PROVENANCES", "Measured", "Observation"]
+
+#: Where a position comes from (Claeyssens et al. 2026, section 3.1.2: detection, then corrections by eye).
+PROVENANCES = ("auto", "added", "moved", "split", "merged")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Observation:
+    """Everything besides the positions that decides what is measured.
+
+    Attributes
+    ----------
+    field : Field
+        Images of every band, `sc_lab.images.Field`.
+    galaxies : sequence of Galaxy or None
+        Contours with redshift; those of the field when None.
+    lenses : mapping of str to LensModel, sequence of LensModel or None
+        Lens models by name. The first is the reference, whose magnifications go into ``mu`` and
+        ``mu_t``; the others into ``mu_<name>`` and ``mu_t_<name>``. Those of the field when None.
+    reference : str or None
+        Band in which positions and shapes are fitted; that of the field when None.
+    bands : sequence of str or None
+        Bands with forced photometry; all of the field when None.
+    mode : {"paper", "full"}
+        As in `sc_lab.photometry.fit_clumps`.
+    box : int
+        Width of the fitted box [px].
+    centre : {"prior", "free", "fixed"}
+        How the centre is treated in the other bands.
+    age : float
+        Age [Myr] at which provisional masses are worked out, see `sc_lab.clumps.light`.
+    properties : Table or None
+        Catalogue of masses, ages and the like by ``id``, from SED fits or as truth; where it has a clump,
+        nothing is provisional.
+    n_draws : int
+        Realisations of the lens models for the errors of the magnifications.
+    seed : int
+        Seed of those realisations, clump by clump.
+    cosmology : FLRW
+        Cosmology of distances.
+    """
+
+    field: Any
+    galaxies: Sequence[Any] | None = None
+    lenses: Mapping[str, Any] | Sequence[Any] | None = None
+    reference: str | None = None
+    bands: Sequence[str] | None = None
+    mode: str = "paper"
+    box: int = 9
+    centre: str = "prior"
+    age: float = 10.0
+    properties: Table | None = None
+    n_draws: int = 100
+    seed: int = 1
+    cosmology: FLRW = field(default_factory=default_cosmology)
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("paper", "full"):
+            msg = f"mode is {self.mode!r}; give 'paper' or 'full'"
+            raise InputError(msg)
+        if self.centre not in ("prior", "free", "fixed"):
+            msg = f"centre is {self.centre!r}; give 'prior', 'free' or 'fixed'"
+            raise InputError(msg)
+
+    @property
+    def reference_band(self) -> str:
+        """Name of the band in which positions and shapes are fitted."""
+        return str(self.reference or getattr(self.field, "reference", ""))
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands that are measured."""
+        return tuple(self.bands if self.bands is not None else getattr(self.field, "names", ()))
+
+    @property
+    def galaxy_list(self) -> tuple[Any, ...]:
+        """The galaxies, of the observation or of its field."""
+        given = getattr(self.field, "galaxies", ()) if self.galaxies is None else self.galaxies
+        return tuple(given or ())
+
+    @property
+    def lens_models(self) -> dict[str, Any]:
+        """Lens models by name, the reference first."""
+        given = getattr(self.field, "lenses", ()) if self.lenses is None else self.lenses
+        if isinstance(given, Mapping):
+            return dict(given)
+        out: dict[str, Any] = {}
+        for number, lens in enumerate(given or (), start=1):
+            out[str(getattr(lens, "name", "") or f"m{number}")] = lens
+        return out
+
+    def record(self, *, hashes: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return what the provenance says of the observation, as JSON values.
+
+        Parameters
+        ----------
+        hashes : mapping of str to str, optional
+            SHA-256 of the image of each band, once it is known.
+
+        Returns
+        -------
+        dict
+            Field, bands, hashes, reference band, mode, box, centre, lens models and cosmology.
+        """
+        return {
+            "field": str(getattr(self.field, "name", "") or ""),
+            "bands": list(self.band_names),
+            "sha256": dict(sorted((hashes or {}).items())),
+            "reference": self.reference_band,
+            "mode": self.mode,
+            "box": int(self.box),
+            "centre": self.centre,
+            "lens_models": list(self.lens_models),
+            "assumed_age_myr": float(self.age),
+            "n_lens_draws": int(self.n_draws),
+            "seed": int(self.seed),
+            "properties": self.properties is not None,
+            "cosmology": describe(self.cosmology),
+            "cautions": [str(each) for each in getattr(self.field, "cautions", ())],
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measured:
+    """What was measured of a list of clumps.
+
+    Attributes
+    ----------
+    catalog : QTable
+        One row a clump in registry columns, in the order of the list.
+    fits : QTable or None
+        What `sc_lab.photometry.fit_clumps` gave.
+    clumps : QTable
+        The positions that were given: id, ra, dec, galaxy, provenance.
+    refitted : tuple of str
+        Ids of the clumps whose numbers are new; all of them without ``previous``.
+    """
+
+    catalog: QTable
+    fits: QTable | None
+    clumps: QTable
+    refitted: tuple[str, ...] = ()

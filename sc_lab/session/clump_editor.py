@@ -1,0 +1,649 @@
+"""The clump editor: each click measures what it touches and becomes one step of the session.
+
+Signature, for those who build on it::
+
+    ClumpEditor(session, observation, *, measure=sc_lab.clumps.measure)
+    ClumpEditor.start(observation, clumps=None, *, project=None, name="", progress=None, cancel=None)
+    .session, .observation, .galaxies, .clumps (id, ra, dec, galaxy, provenance), .measured (or None), .fits
+    .add(ra, dec, *, galaxy=None) -> id            .remove(ids) -> None
+    .move(id, ra, dec) -> None                     .split(id, positions=None) -> [id, id]
+    .merge(ids) -> id                              .detect(galaxy=None, **options) -> [id, ...]
+    .measure_all(*, progress=None, cancel=None) -> bool
+    .edit_contour(galaxy, contour) -> bool         .galaxy_at(ra, dec) -> Galaxy or None
+    .close()
+
+Undo and redo are those of the session; `Session.current_catalog` is the list as it stands, its subscribers
+hear "clumps", and `population_of(session, previous=population)` analyses it anew for the price of what changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.table import QTable, Table
+
+from sc_lab.clumps import Measured, Observation, measure
+from sc_lab.errors import InputError
+from sc_lab.session.clump_rows import ClumpRow, rows_from_json, rows_from_table
+from sc_lab.session.document import canonical_json
+from sc_lab.session.patching import empty_catalog
+from sc_lab.session.session import Session
+
+__all__ = ["ClumpEditor"]
+
+#: A click this far outside every contour [arcsec] still counts as in the nearest galaxy.
+_NEAR = 1.0
+#: Seconds that a new editor waits for the hashes of the images; those of large mosaics follow later.
+_HASH_PATIENCE = 0.5
+
+Measure = Callable[..., Measured]
+
+
+class ClumpEditor:
+    """The clump list of a session over the images that it was measured on.
+
+    Parameters
+    ----------
+    session : Session
+        The session; every edit becomes one step of it.
+    observation : Observation
+        Images, galaxies, lens models and settings.
+    measure : callable
+        ``measure(observation, clumps, previous=None) -> Measured``.
+
+    Notes
+    -----
+    An edit is measured first and written down after, with its numbers: a measurement that fails leaves no
+    trace, and a project replays without the images. Edits may come from any thread; they are made one
+    after the other.
+
+    Examples
+    --------
+    >>> editor = ClumpEditor.start(Observation(field=field))  # doctest: +SKIP
+    >>> name = editor.add(64.03816, -24.06771)  # doctest: +SKIP
+    >>> editor.session.undo()  # doctest: +SKIP
+    """
+
+    def __init__(self, session: Session, observation: Observation, *, measure: Measure = measure) -> None:
+        self.session = session
+        self.observation = observation
+        self.measured: Measured | None = None
+        self._measure = measure
+        self._lock = threading.RLock()
+        self._hashes: dict[str, str] = {}
+        self._hashing = threading.Thread(target=self._hash, name="sc-lab-hashes", daemon=True)
+        self._hashing.start()
+        self._hashing.join(_HASH_PATIENCE)
+
+    @classmethod
+    def start(
+        cls,
+        observation: Observation,
+        clumps: Table | None = None,
+        *,
+        project: str | os.PathLike[str] | None = None,
+        name: str = "",
+        measure: Measure = measure,
+        progress: Callable[[int, int], object] | None = None,
+        cancel: Any = None,
+    ) -> ClumpEditor:
+        """Begin a session from images.
+
+        Parameters
+        ----------
+        observation : Observation
+            Images, galaxies, lens models and settings.
+        clumps : `~astropy.table.Table`, optional
+            Positions to begin with (ra, dec, optionally id, galaxy, provenance), which are measured
+            first; the list begins empty without them.
+        project : path-like, optional
+            Project file, made now.
+        name : str
+            What the list is called in messages; the name of the field when left out.
+        measure : callable
+            As for the class.
+        progress, cancel : optional
+            Passed on to the measurement.
+
+        Returns
+        -------
+        ClumpEditor
+            With its session in ``.session``.
+        """
+        called = name or str(getattr(observation.field, "name", "") or "") or "clumps of a field"
+        base: Table = empty_catalog(called)
+        measured = None
+        if clumps is not None and len(clumps):
+            measured = measure(observation, _positions(clumps, observation), progress=progress, cancel=cancel)
+            base = measured.catalog
+            base.meta.setdefault("sc_lab", {})["source"] = called
+        editor = cls(Session(base, project=project), observation, measure=measure)
+        editor.measured = measured
+        return editor
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def galaxies(self) -> tuple[Any, ...]:
+        """The galaxies, with the contours that were redrawn."""
+        contours = self.session.contours
+        return tuple(
+            _with_contour(each, contours[_name_of(each)]) if _name_of(each) in contours else each
+            for each in self.observation.galaxy_list
+        )
+
+    @property
+    def clumps(self) -> QTable:
+        """The list as it stands: id, ra, dec [deg], galaxy and provenance of the positions given to the fit."""
+        return _list_of(self.session.current_catalog)
+
+    @property
+    def fits(self) -> QTable | None:
+        """The fits behind the latest measurement, or None before the first."""
+        return None if self.measured is None else self.measured.fits
+
+    def galaxy_at(self, ra: float, dec: float) -> Any:
+        """Return the galaxy whose contour holds a position.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Position [deg, ICRS].
+
+        Returns
+        -------
+        Galaxy or None
+            The first galaxy around the position, or else the nearest within 1 arcsec.
+        """
+        nearest, best = None, _NEAR
+        for each in self.galaxies:
+            distance = _distance(np.asarray(each.contour, dtype=float), ra, dec)
+            if distance <= 0.0:
+                return each
+            if distance < best:
+                nearest, best = each, distance
+        return nearest
+
+    # ------------------------------------------------------------------ edits
+
+    def add(self, ra: float, dec: float, *, galaxy: str | None = None) -> str:
+        """Add a clump where the user has clicked.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Position [deg, ICRS].
+        galaxy : str, optional
+            Galaxy that it belongs to; the one whose contour holds it when left out.
+
+        Returns
+        -------
+        str
+            Its name.
+
+        Raises
+        ------
+        InputError
+            If the position is in no galaxy, or cannot be measured. Nothing has changed then.
+        """
+        with self._lock:
+            home = self._home(ra, dec, galaxy)
+            (name,) = self.session.new_ids(1)
+            table = _with(self.clumps, [(name, ra, dec, home, "added")])
+            self._take("add_clump", table, ids=[name])
+            return name
+
+    def remove(self, ids: str | Iterable[str]) -> None:
+        """Take clumps off the list.
+
+        Parameters
+        ----------
+        ids : str or iterable of str
+            The clumps.
+
+        Raises
+        ------
+        InputError
+            If one is unknown.
+        """
+        with self._lock:
+            gone = self._known(ids)
+            self._take("remove_clump", _without(self.clumps, gone), ids=gone)
+
+    def move(self, id: str, ra: float, dec: float) -> None:  # noqa: A002
+        """Put a clump elsewhere.
+
+        Parameters
+        ----------
+        id : str
+            The clump; it keeps its name and its galaxy unless the new place is in another contour.
+        ra, dec : float
+            New position [deg, ICRS].
+
+        Raises
+        ------
+        InputError
+            If it is unknown, or cannot be measured there. Nothing has changed then.
+        """
+        with self._lock:
+            (name,) = self._known(id)
+            table = self.clumps
+            row = int(np.flatnonzero(table["id"] == name)[0])
+            home = self.galaxy_at(ra, dec)
+            galaxy = str(table["galaxy"][row]) if home is None else _name_of(home)
+            moved = _with(_without(table, [name]), [(name, ra, dec, galaxy, "moved")], at=row)
+            self._take("move_clump", moved, id=name)
+
+    def split(self, id: str, positions: Sequence[tuple[float, float]] | None = None) -> list[str]:  # noqa: A002
+        """Replace a clump by two or more.
+
+        Parameters
+        ----------
+        id : str
+            The clump.
+        positions : sequence of (float, float), optional
+            Where they are [deg, ICRS]; along the major axis of the fit, a standard deviation to either
+            side, when left out.
+
+        Returns
+        -------
+        list of str
+            Their names.
+
+        Raises
+        ------
+        InputError
+            If the clump is unknown, or the parts cannot be measured. Nothing has changed then.
+        """
+        with self._lock:
+            (name,) = self._known(id)
+            table = self.clumps
+            galaxy = str(table["galaxy"][table["id"] == name][0])
+            places = self._halves(name) if positions is None else [(float(ra), float(dec)) for ra, dec in positions]
+            if len(places) < 2:
+                msg = f"a clump is split into two or more; {len(places)} position was given"
+                raise InputError(msg)
+            names = self.session.new_ids(len(places))
+            parts = [(part, ra, dec, galaxy, "split") for part, (ra, dec) in zip(names, places, strict=True)]
+            self._take("split_clump", _with(_without(table, [name]), parts), id=name, into=names)
+            return names
+
+    def merge(self, ids: Iterable[str]) -> str:
+        """Replace two or more clumps by one.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            The clumps.
+
+        Returns
+        -------
+        str
+            The name of the new one, which begins at their mean position weighted by flux.
+
+        Raises
+        ------
+        InputError
+            If one is unknown, fewer than two are given, or the new one cannot be measured.
+        """
+        with self._lock:
+            gone = self._known(ids)
+            if len(gone) < 2:
+                msg = f"two or more clumps are merged; got {gone}"
+                raise InputError(msg)
+            table = self.clumps
+            rows = [int(np.flatnonzero(table["id"] == name)[0]) for name in gone]
+            weight = self._weights(gone)
+            first = float(table["ra"][rows[0]])
+            # Around the first: a mean of right ascensions must not fall apart at 0 = 360.
+            offsets = (np.asarray(table["ra"], dtype=float)[rows] - first + 180.0) % 360.0 - 180.0
+            ra = (first + float(np.average(offsets, weights=weight))) % 360.0
+            dec = float(np.average(np.asarray(table["dec"], dtype=float)[rows], weights=weight))
+            (name,) = self.session.new_ids(1)
+            merged = _with(_without(table, gone), [(name, ra, dec, str(table["galaxy"][rows[0]]), "merged")])
+            self._take("merge_clumps", merged, ids=gone, into=name)
+            return name
+
+    def detect(self, galaxy: str | None = None, **options: Any) -> list[str]:
+        """Find clumps that are not on the list yet, and add them as one step.
+
+        Parameters
+        ----------
+        galaxy : str, optional
+            Galaxy to search; every galaxy when left out.
+        **options : Any
+            Passed on to `sc_lab.detection.detect_clumps`.
+
+        Returns
+        -------
+        list of str
+            Names of the new clumps; empty when nothing new was found.
+
+        Raises
+        ------
+        InputError
+            If there is no such galaxy.
+        """
+        from sc_lab.detection import detect_clumps
+
+        with self._lock:
+            chosen = [each for each in self.galaxies if galaxy is None or _name_of(each) == galaxy]
+            if not chosen:
+                names = ", ".join(repr(_name_of(each)) for each in self.galaxies) or "none"
+                msg = f"there is no galaxy {galaxy!r} in the observation; it has {names}"
+                raise InputError(msg)
+            table = self.clumps
+            found = []
+            for each in chosen:
+                peaks = detect_clumps(self.observation.field, self.observation.reference_band, each, **options)
+                for ra, dec in zip(_degrees(peaks, "ra"), _degrees(peaks, "dec"), strict=True):
+                    found.append((ra, dec, _name_of(each)))
+            new = _unlike(found, table, self._match_radius())
+            if not new:
+                return []
+            ids = self.session.new_ids(len(new))
+            rows = [(name, ra, dec, home, "auto") for name, (ra, dec, home) in zip(ids, new, strict=True)]
+            self._take("add_clump", _with(table, rows), ids=ids)
+            return ids
+
+    def measure_all(self, *, progress: Callable[[int, int], object] | None = None, cancel: Any = None) -> bool:
+        """Measure every clump of the list anew, as one step.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called as ``progress(done, total)``.
+        cancel : object, optional
+            With ``is_set()``, such as `threading.Event`; once set, nothing changes.
+
+        Returns
+        -------
+        bool
+            False when no number has changed.
+        """
+        with self._lock:
+            table = self.clumps
+            if not len(table):
+                return False
+            fresh = self._measure(self._observed(), table, previous=None, progress=progress, cancel=cancel)
+            changed = self._differing(fresh, set(fresh.catalog["id"].tolist()))
+            said = self._said()
+            done = bool(changed or said) and self.session.do(
+                "measure_clumps", rows=rows_from_table(fresh.catalog, changed), **said
+            )
+            self.measured = fresh
+            return done
+
+    def edit_contour(self, galaxy: str, contour: Any) -> bool:
+        """Redraw the contour of a galaxy; clumps keep the galaxy that they were given to.
+
+        Parameters
+        ----------
+        galaxy : str
+            Its name.
+        contour : array_like or None
+            Vertices (ra, dec) [deg, ICRS], shape (n, 2); None goes back to the first contour.
+
+        Returns
+        -------
+        bool
+            False when nothing has changed.
+
+        Raises
+        ------
+        InputError
+            If there is no such galaxy, or the contour is not a polygon.
+        """
+        with self._lock:
+            if galaxy not in {_name_of(each) for each in self.observation.galaxy_list}:
+                names = ", ".join(repr(_name_of(each)) for each in self.observation.galaxy_list) or "none"
+                msg = f"there is no galaxy {galaxy!r} in the observation; it has {names}"
+                raise InputError(msg)
+            vertices = None if contour is None else np.asarray(contour, dtype=float).tolist()
+            return self.session.do("edit_contour", galaxy=galaxy, contour=vertices)
+
+    def close(self) -> None:
+        """End the session of the editor."""
+        self.session.close()
+
+    # ------------------------------------------------------------------ helpers
+
+    def _take(self, edit: str, table: QTable, **arguments: Any) -> None:
+        """Measure the new list and make the edit with the rows that changed."""
+        observation = self._observed()
+        if self.measured is None and len(self.clumps):
+            # What neighbours were before the edit must be known, or each of them would seem to have changed.
+            self.measured = self._measure(observation, self.clumps, previous=None)
+        if len(table):
+            fresh = self._measure(observation, table, previous=self.measured)
+            new = {name for key in ("ids", "into", "id") for name in _listed(arguments.get(key))}
+            changed = self._differing(fresh, set(fresh.refitted) | new)
+            rows = rows_from_table(fresh.catalog, changed) if changed else None
+        else:
+            fresh, rows = None, None
+        if rows is not None or edit == "remove_clump":
+            arguments |= {} if rows is None else {"rows": rows}
+        self.session.do(edit, **arguments, **self._said())
+        self.measured = fresh
+
+    def _differing(self, fresh: Measured, among: set[str]) -> list[int]:
+        """Return the rows of a measurement, out of some, that the list does not hold already."""
+        candidates = [row for row, name in enumerate(fresh.catalog["id"].tolist()) if name in among]
+        if not candidates:
+            return []
+        current = self.session.current_catalog
+        index = {name: row for row, name in enumerate(current["id"].tolist())}
+        old_rows = [index[name] for row in candidates if (name := str(fresh.catalog["id"][row])) in index]
+        columns = [name for name in current.colnames if getattr(current[name], "ndim", 1) == 1]
+        old = {row.id: _as_dict(row) for row in rows_from_json(rows_from_table(current[columns], old_rows))}
+        new = [_as_dict(row) for row in rows_from_json(rows_from_table(fresh.catalog, candidates))]
+        return [row for row, values in zip(candidates, new, strict=True) if old.get(str(values["id"])) != values]
+
+    def _observed(self) -> Observation:
+        """Return the observation with the contours of the document."""
+        if not self.session.contours:
+            return self.observation
+        return dataclasses.replace(self.observation, galaxies=self.galaxies)
+
+    def _said(self) -> dict[str, Any]:
+        """Return the argument that records the observation, where the document does not say the same yet."""
+        record = self.observation.record(hashes=self._hashes)
+        return {} if canonical_json(record) == self.session.document.observation else {"observation": record}
+
+    def _hash(self) -> None:
+        """Work out the hashes of the images; what cannot be read has none."""
+        hashes = getattr(self.observation.field, "hashes", None)
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(hashes, Mapping):
+                self._hashes = {str(band): str(value) for band, value in hashes.items() if value}
+
+    def _home(self, ra: float, dec: float, galaxy: str | None) -> str:
+        """Return the galaxy of a position, or refuse the position."""
+        if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
+            msg = f"the position ({ra}, {dec}) is not on the sky; give right ascension and declination in degrees"
+            raise InputError(msg)
+        names = [_name_of(each) for each in self.observation.galaxy_list]
+        if galaxy is not None:
+            if galaxy not in names:
+                msg = (
+                    f"there is no galaxy {galaxy!r} in the observation; it has {', '.join(map(repr, names)) or 'none'}"
+                )
+                raise InputError(msg)
+            return galaxy
+        found = self.galaxy_at(ra, dec)
+        if found is not None:
+            return _name_of(found)
+        if not names:
+            return ""
+        msg = (
+            f"the position ({ra:.6f}, {dec:.6f}) is in no galaxy, so its redshift is not known; "
+            f"click inside a contour, redraw one, or give galaxy= one of {', '.join(map(repr, names[:8]))}"
+        )
+        raise InputError(msg)
+
+    def _known(self, ids: str | Iterable[str]) -> list[str]:
+        """Return ids as a list, all of them on the list."""
+        names = [ids] if isinstance(ids, str) else [str(name) for name in ids]
+        have = set(self.session.clump_ids)
+        unknown = [name for name in names if name not in have]
+        if unknown or not names or len(set(names)) != len(names):
+            msg = f"give different ids of clumps on the list, which has {len(have)}; got {names[:5]}"
+            raise InputError(msg)
+        return names
+
+    def _halves(self, name: str) -> list[tuple[float, float]]:
+        """Return the places of two halves of a clump, along its major axis."""
+        table = self.clumps
+        row = int(np.flatnonzero(table["id"] == name)[0])
+        ra, dec = float(table["ra"][row]), float(table["dec"][row])
+        band = self.observation.field[self.observation.reference_band]
+        x, y = (float(np.asarray(value)) for value in band.to_pixel(ra, dec))
+        step, angle = 1.5, 0.0
+        if self.fits is not None and name in self.fits["id"].tolist():
+            fit = self.fits[self.fits["id"].tolist().index(name)]
+            x, y = float(fit["x"]), float(fit["y"])
+            step = min(max(float(fit["std_maj"]), 1.0), 3.0)
+            angle = float(getattr(fit["theta"], "value", fit["theta"]))
+        shift = step * np.cos(angle), step * np.sin(angle)
+        places = [band.to_sky(x + sign * shift[0], y + sign * shift[1]) for sign in (-1.0, 1.0)]
+        return [(float(np.asarray(a)), float(np.asarray(d))) for a, d in places]
+
+    def _weights(self, names: list[str]) -> npt.NDArray[np.float64]:
+        """Return positive fluxes of clumps in the reference band, or ones."""
+        column = f"flux_{self.observation.reference_band.lower()}"
+        if self.fits is None or column not in self.fits.colnames:
+            return np.ones(len(names))
+        index = {name: row for row, name in enumerate(self.fits["id"].tolist())}
+        values = np.asarray(getattr(self.fits[column], "value", self.fits[column]), dtype=float)
+        out = np.array([values[index[name]] if name in index else np.nan for name in names])
+        return out if np.all(np.isfinite(out) & (out > 0)) else np.ones(len(names))
+
+    def _match_radius(self) -> float:
+        """Return the distance [arcsec] below which a detection is the clump that is on the list already."""
+        scale = self.observation.field[self.observation.reference_band].pixel_scale
+        return 2.0 * float(getattr(scale, "value", scale))
+
+
+def _list_of(catalog: Table) -> QTable:
+    """Return the positions given to the fit of every clump of a catalogue."""
+    n = len(catalog)
+    out = QTable()
+    out["id"] = np.array(catalog["id"].tolist(), dtype=np.str_) if n else np.array([], dtype="U1")
+    for name in ("ra", "dec"):
+        start = _degrees(catalog, f"{name}_start") if f"{name}_start" in catalog.colnames else np.full(n, np.nan)
+        found = _degrees(catalog, name) if name in catalog.colnames else np.full(n, np.nan)
+        out[name] = np.where(np.isfinite(start), start, found)
+    for name, otherwise in (("galaxy", ""), ("provenance", "auto")):
+        texts = [str(value) or otherwise for value in catalog[name].tolist()] if name in catalog.colnames else None
+        out[name] = np.array(texts if texts is not None else [otherwise] * n, dtype=np.str_)
+    return out
+
+
+def _degrees(table: Table, name: str) -> npt.NDArray[np.float64]:
+    """Return a column of angles in degrees, NaN where masked."""
+    column = table[name]
+    if getattr(column, "unit", None) is not None:
+        column = column.to("deg") if hasattr(column, "to") else column
+    bare = getattr(column, "unmasked", column)
+    values = np.array(np.ma.getdata(getattr(bare, "value", bare)), dtype=float)
+    mask = getattr(column, "mask", None)
+    if mask is not None:
+        values[np.broadcast_to(np.asarray(mask, dtype=bool), values.shape)] = np.nan
+    return values
+
+
+def _positions(clumps: Table, observation: Observation) -> QTable:
+    """Return positions with everything that a list has, names and galaxies worked out where they are not given."""
+    n = len(clumps)
+    ra, dec = _degrees(clumps, "ra"), _degrees(clumps, "dec")
+    table = clumps.copy()
+    if "id" not in clumps.colnames or clumps["id"].dtype.kind != "U":
+        table["id"] = np.array([f"c{row:04d}" for row in range(1, n + 1)])
+    if "galaxy" not in clumps.colnames:
+        homes = []
+        for a, d in zip(ra, dec, strict=True):
+            inside = [
+                _name_of(each)
+                for each in observation.galaxy_list
+                if _distance(np.asarray(each.contour, dtype=float), a, d) <= _NEAR
+            ]
+            homes.append(inside[0] if inside else "")
+        table["galaxy"] = np.array(homes, dtype=np.str_)
+    if "provenance" not in clumps.colnames:
+        table["provenance"] = np.array(["auto"] * n)
+    return _list_of(table)
+
+
+def _with(table: QTable, rows: list[tuple[str, float, float, str, str]], *, at: int | None = None) -> QTable:
+    """Return a list with rows more, at the end or at a place."""
+    place = len(table) if at is None else at
+    out = QTable()
+    for position, name in enumerate(("id", "ra", "dec", "galaxy", "provenance")):
+        old = table[name].tolist()
+        values = [*old[:place], *(row[position] for row in rows), *old[place:]]
+        out[name] = np.array(values, dtype=float if name in ("ra", "dec") else np.str_)
+    return out
+
+
+def _without(table: QTable, names: list[str]) -> QTable:
+    """Return a list without some clumps."""
+    return table[~np.isin(table["id"], names)]
+
+
+def _listed(value: Any) -> list[str]:
+    """Return a name or names as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _as_dict(row: ClumpRow) -> dict[str, Any]:
+    """Return what a row says, without what it does not."""
+    said = {name: value for name, value in zip(row.columns, row.values, strict=True) if value not in (None, "", False)}
+    return {"id": row.id, **said}
+
+
+def _name_of(galaxy: Any) -> str:
+    """Return the name of a galaxy."""
+    return str(galaxy.id)
+
+
+def _with_contour(galaxy: Any, contour: Any) -> Any:
+    """Return a galaxy with another contour."""
+    return dataclasses.replace(galaxy, contour=np.asarray(contour, dtype=float))
+
+
+def _distance(contour: npt.NDArray[np.float64], ra: float, dec: float) -> float:
+    """Return the distance [arcsec] of a position from a polygon on the sky; zero inside."""
+    scale = 3600.0 * np.array([np.cos(np.radians(dec)), 1.0])
+    points = np.stack([(contour[:, 0] - ra + 180.0) % 360.0 - 180.0, contour[:, 1] - dec], axis=1) * scale
+    ends = np.roll(points, -1, axis=0)
+    edge = ends - points
+    crosses = (points[:, 1] > 0) != (ends[:, 1] > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        where = points[:, 0] - points[:, 1] * edge[:, 0] / edge[:, 1]
+    if np.count_nonzero(crosses & (where > 0)) % 2:
+        return 0.0
+    length = np.maximum((edge**2).sum(axis=1), 1e-30)
+    along = np.clip(-(points * edge).sum(axis=1) / length, 0.0, 1.0)
+    return float(np.hypot(*(points + along[:, None] * edge).T).min())
+
+
+def _unlike(found: list[tuple[float, float, str]], table: QTable, radius: float) -> list[tuple[float, float, str]]:
+    """Return positions farther than a radius [arcsec] from every clump of the list and from each other."""
+    ra, dec = list(table["ra"].tolist()), list(table["dec"].tolist())
+    out = []
+    for a, d, home in found:
+        if ra:
+            east = ((np.array(ra) - a + 180.0) % 360.0 - 180.0) * np.cos(np.radians(d))
+            if np.nanmin(np.hypot(east, np.array(dec) - d), initial=np.inf) * 3600.0 <= radius:
+                continue
+        out.append((a, d, home))
+        ra.append(a)
+        dec.append(d)
+    return out

@@ -1,0 +1,210 @@
+"""Measured rows of clumps as plain JSON values, exact and checked against the column registry."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+
+from sc_lab.catalog.columns import Column, find_column
+from sc_lab.errors import InputError
+
+__all__ = ["ClumpRow", "Value", "row_order", "rows_from_json", "rows_from_table", "rows_to_json"]
+
+Value: TypeAlias = str | float | bool | None
+
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ClumpRow:
+    """What was measured of one clump.
+
+    Attributes
+    ----------
+    id : str
+        The clump.
+    columns : tuple of str
+        Names of the columns besides ``id``.
+    units : tuple of str
+        Unit of each, empty for pure numbers, flags and text; that of the registry for its columns.
+    values : tuple of (str, float, bool or None)
+        One value a column; None = not measured.
+    """
+
+    id: str
+    columns: tuple[str, ...]
+    units: tuple[str, ...]
+    values: tuple[Value, ...]
+
+
+def row_order(row: ClumpRow | str) -> tuple[str, int, str]:
+    """Return the sort key of a row: names that end in numbers go by the number.
+
+    Parameters
+    ----------
+    row : ClumpRow or str
+        The row, or its id.
+
+    Returns
+    -------
+    tuple
+        Sort key. New names count upwards, so new rows come last.
+    """
+    name = row if isinstance(row, str) else row.id
+    found = _LAST_NUMBER.fullmatch(name)
+    return (found[1], int(found[2]), name) if found else (name, -1, name)
+
+
+def rows_to_json(rows: Iterable[ClumpRow]) -> list[dict[str, Any]]:
+    """Return rows as JSON tables, one for each set of columns.
+
+    Parameters
+    ----------
+    rows : iterable of ClumpRow
+        The rows.
+
+    Returns
+    -------
+    list of dict
+        Each with ``columns`` (the first is ``id``), ``units`` and ``data``, a list of rows.
+    """
+    blocks: dict[tuple[tuple[str, ...], tuple[str, ...]], list[list[Value]]] = {}
+    for row in rows:
+        blocks.setdefault((row.columns, row.units), []).append([row.id, *row.values])
+    return [
+        {"columns": ["id", *columns], "units": ["", *units], "data": data} for (columns, units), data in blocks.items()
+    ]
+
+
+def rows_from_table(table: Table, rows: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return rows of a measured catalogue as one JSON table, the argument of the edits.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        A validated catalogue.
+    rows : sequence of int, optional
+        Rows wanted; all by default.
+
+    Returns
+    -------
+    dict
+        ``columns`` (the first is ``id``), ``units`` and ``data``; None where masked or NaN.
+
+    Raises
+    ------
+    InputError
+        If a column holds arrays or something else than numbers, flags and text.
+    """
+    chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=int)
+    names = ["id", *(name for name in table.colnames if name != "id")]
+    units, columns = [], []
+    for name in names:
+        column = table[name]
+        bare = getattr(column, "unmasked", column)
+        data = np.asarray(np.ma.getdata(getattr(bare, "value", bare)))[chosen]
+        mask = np.broadcast_to(np.asarray(getattr(column, "mask", False), dtype=bool), (len(table),))[chosen]
+        if data.ndim != 1 or data.dtype.kind not in "biufU":
+            msg = f"the column {name!r} holds {data.dtype} of shape {data.shape[1:]}; an edit keeps one number, flag or text"
+            raise InputError(msg)
+        if data.dtype.kind in "iuf":
+            data = data.astype(float)
+            mask = mask | ~np.isfinite(data)
+        unit = getattr(column, "unit", None)
+        units.append("" if unit is None or unit == u.dimensionless_unscaled else str(unit))
+        columns.append([None if gone else value for value, gone in zip(data.tolist(), mask.tolist(), strict=True)])
+    return {"columns": names, "units": units, "data": [list(values) for values in zip(*columns, strict=True)]}
+
+
+def rows_from_json(block: Any) -> list[ClumpRow]:
+    """Return the rows of a JSON table; the inverse of `rows_to_json`.
+
+    Parameters
+    ----------
+    block : mapping
+        ``columns``, ``units`` and ``data``.
+
+    Returns
+    -------
+    list of ClumpRow
+        In the order given.
+
+    Raises
+    ------
+    InputError
+        If it is no such table, or holds a value that the column registry does not allow.
+    """
+    if not isinstance(block, Mapping) or set(block) != {"columns", "units", "data"}:
+        msg = "measured rows are a table with columns, units and data, as rows_from_table gives it"
+        raise InputError(msg)
+    names, units, data = block["columns"], block["units"], block["data"]
+    if (
+        not all(isinstance(part, list) for part in (names, units, data))
+        or not all(isinstance(text, str) for text in (*names, *units))
+        or len(names) != len(units)
+        or len(set(names)) != len(names)
+        or names[:1] != ["id"]
+    ):
+        msg = "the columns and units of measured rows are lists of text of one length, without repetition, 'id' first"
+        raise InputError(msg)
+    entries = [_column(name, unit) for name, unit in zip(names, units, strict=True)]
+    columns, kept = tuple(names[1:]), tuple(units[1:])
+    out = []
+    for row in data:
+        if not isinstance(row, list) or len(row) != len(names) or not isinstance(row[0], str) or not row[0]:
+            msg = f"a measured row has {len(names)} values, the first its id; got {str(row)[:200]}"
+            raise InputError(msg)
+        values = tuple(
+            _value(value, entry, name, row[0]) for value, entry, name in zip(row[1:], entries[1:], columns, strict=True)
+        )
+        out.append(ClumpRow(row[0], columns, kept, values))
+    if len({row.id for row in out}) != len(out):
+        msg = "measured rows name a clump twice; give one row a clump"
+        raise InputError(msg)
+    return out
+
+
+@lru_cache(maxsize=1024)
+def _column(name: str, unit: str) -> Column | None:
+    """Return the registry entry of a column, or None for a foreign one; refuse a wrong unit."""
+    entry = find_column(name)
+    try:
+        found = u.Unit(unit) if unit else u.dimensionless_unscaled
+    except ValueError:
+        msg = f"the unit {unit!r} of the measured column {name!r} is not known; give a standard unit"
+        raise InputError(msg) from None
+    if entry is not None and (found != entry.astropy_unit or entry.draws):
+        msg = f"measured rows give {name!r} in {unit!r}; the registry has it in {entry.unit!r}, one number a row"
+        raise InputError(msg)
+    return entry
+
+
+def _value(value: Any, entry: Column | None, name: str, clump: str) -> Value:
+    """Return one value, or refuse it naming clump and column."""
+    if value is None:
+        return None
+    if entry is None:
+        if isinstance(value, (str, bool)):
+            return value
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return float(value)
+    elif entry.kind == "number":
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            number = float(value)
+            above = number >= entry.low if entry.low_inclusive else number > entry.low
+            below = number <= entry.high if entry.high_inclusive else number < entry.high
+            if above and below:
+                return number
+    elif isinstance(value, bool if entry.kind == "flag" else str):
+        return value
+    allowed = "a number, flag or text" if entry is None else f"a {entry.kind} {entry.range_text}".rstrip()
+    msg = f"{name} of {clump} is {str(value)[:100]!r}; give {allowed}, or nothing where it was not measured"
+    raise InputError(msg)
