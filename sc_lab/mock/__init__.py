@@ -1,5 +1,30 @@
-"""A mock population of clumps shaped like the published one, with its truth."""
+"""Mock populations of clumps and mock fields of images, each with its truth; names are imported when first used."""
 
-from sc_lab.mock.population import MockPopulation, make_population
+from __future__ import annotations
 
-__all__ = ["MockPopulation", "make_population"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sc_lab.mock.field import MockField, make_field
+    from sc_lab.mock.population import MockPopulation, make_population
+
+__all__ = ["MockField", "MockPopulation", "make_field", "make_population"]
+
+#: The field needs the image stages, which the population does without.
+_HOME = {
+    "MockField": "sc_lab.mock.field",
+    "make_field": "sc_lab.mock.field",
+    "MockPopulation": "sc_lab.mock.population",
+    "make_population": "sc_lab.mock.population",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        msg = f"module 'sc_lab.mock' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sc_lab.units import FloatArray
@@ -51,7 +53,9 @@ def absolute_v(mass: FloatArray, age: FloatArray, a_v: FloatArray) -> FloatArray
     return np.asarray(0.7 + fading - 2.5 * np.log10(mass) + a_v, dtype=float)
 
 
-def band_colours(z: FloatArray, age: FloatArray, a_v: FloatArray, tilt: FloatArray) -> FloatArray:
+def band_colours(
+    z: FloatArray, age: FloatArray, a_v: FloatArray, tilt: FloatArray, *, pivots: Sequence[float] | None = None
+) -> FloatArray:
     """Return band - V colours of redshifted clusters.
 
     Parameters
@@ -64,11 +68,13 @@ def band_colours(z: FloatArray, age: FloatArray, a_v: FloatArray, tilt: FloatArr
         Dust attenuation in V [mag], shape (n,).
     tilt : ndarray
         Change of the near-infrared slopes, shape (n, 2), for objects to differ.
+    pivots : sequence of float, optional
+        Pivot wavelengths of other bands [micron]; None means those of `BANDS`.
 
     Returns
     -------
     ndarray
-        Observed band minus rest-frame V [AB mag], shape (n, 7) in the order of `BANDS`; NaN where
+        Observed band minus rest-frame V [AB mag], shape (n, bands) in their order; NaN where
         the band lies below the Lyman edge.
 
     Notes
@@ -79,7 +85,7 @@ def band_colours(z: FloatArray, age: FloatArray, a_v: FloatArray, tilt: FloatArr
     stellar population models put them in the colour box.
     """
     decades = np.log10(np.maximum(age, 1.0))
-    rest = np.array(list(BANDS.values()))[None, :] / (1.0 + z[:, None])
+    rest = np.array(list(BANDS.values() if pivots is None else pivots))[None, :] / (1.0 + z[:, None])
     slopes = np.stack(
         [
             -0.4 + np.clip(decades - 1.0, 0.0, 3.0),
