@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sc_lab.lensing.delensing import LensFlag, delens, source_covariance
+from sc_lab.lensing.families import BackProjection, back_project, read_images
 from sc_lab.lensing.lenstool import read_lenstool
 from sc_lab.lensing.model import Deflection, Jacobian, LensModel, Magnification, magnification_of
 from sc_lab.lensing.parametric import ParametricLens, Posterior
@@ -9,15 +11,21 @@ from sc_lab.lensing.potentials import DPIE, ExternalShear, Potential, scaled_mem
 
 __all__ = [
     "DPIE",
+    "BackProjection",
     "Deflection",
     "ExternalShear",
     "Jacobian",
+    "LensFlag",
     "LensModel",
     "Magnification",
     "ParametricLens",
     "Posterior",
     "Potential",
+    "back_project",
+    "delens",
     "magnification_of",
+    "read_images",
     "read_lenstool",
     "scaled_members",
+    "source_covariance",
 ]

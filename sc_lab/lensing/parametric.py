@@ -207,14 +207,15 @@ class ParametricLens(LensModel):
             eps = potential_ellipticity(self._dpie["ellipticity"])[:, None]
             amplitude = _amplitude(self._dpie)
             cos, sin = _direction(self._dpie["angle"])
+            weight_c, weight_s = (amplitude * cos)[:, None], (amplitude * sin)[:, None]
             for part in _slices(x.size, len(self._dpie_rows)):
                 u, v = _into_frame(x[part], y[part], self._dpie, cos, sin)
                 au, av = isothermal_deflection(u, v, eps, self._dpie["core"][:, None])
                 bu, bv = isothermal_deflection(u, v, eps, self._dpie["cut"][:, None])
                 au -= bu
                 av -= bv
-                out[0, part] = (amplitude * cos) @ au - (amplitude * sin) @ av
-                out[1, part] = (amplitude * sin) @ au + (amplitude * cos) @ av
+                out[0, part] = _total(weight_c * au - weight_s * av, axis=0)
+                out[1, part] = _total(weight_s * au + weight_c * av, axis=0)
         for row in range(len(self._shear_rows)):
             gamma, angle, kappa, x0, y0 = (self._shear[key][row] for key in _SHEAR_FIELDS)
             g1, g2 = gamma * np.cos(2 * np.radians(angle)), gamma * np.sin(2 * np.radians(angle))
@@ -236,14 +237,14 @@ class ParametricLens(LensModel):
             Convergence and the two components of the shear.
         """
         x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        out = np.zeros((3, 1, x.size))
+        out = np.zeros((3, x.size))
         if self._dpie_rows:
+            amplitude = _amplitude(self._dpie)[:, None]
             for part in _slices(x.size, len(self._dpie_rows)):
-                out[:, 0, part] = _weigh(_responses(x[part], y[part], self._dpie), _amplitude(self._dpie)[None, :])[
-                    :, 0
-                ]
-        out += _shear_part({key: value[None, :] for key, value in self._shear.items()})
-        return out[0, 0], out[1, 0], out[2, 0]
+                for k, response in enumerate(_responses(x[part], y[part], self._dpie)):
+                    out[k, part] = _total(amplitude * response, axis=0)
+        out += _shear_part({key: value[None, :] for key, value in self._shear.items()})[:, 0]
+        return out[0], out[1], out[2]
 
     def unit_jacobian_draws(
         self, x: FloatArray, y: FloatArray, index: npt.NDArray[np.intp]
@@ -281,7 +282,11 @@ class ParametricLens(LensModel):
             fixed = {key: value[still] for key, value in self._dpie.items()}
             weights = _amplitude({key: value[:, still] for key, value in dpie.items()})
             for part in _slices(x.size, len(still)):
-                out[:, :, part] += _weigh(_responses(x[part], y[part], fixed), weights)
+                responses = np.stack(_responses(x[part], y[part], fixed))
+                # One potential after the other, not a matrix product: the sum over potentials must not depend on
+                # how many points stand beside, so that an object measured alone has the numbers of the whole table.
+                for row in range(len(still)):
+                    out[:, :, part] += weights[:, row, None] * responses[:, row, None, :]
         if moving:
             some = {key: value[:, sorted(moving)] for key, value in dpie.items()}
             step = max(1, _BLOCK // (len(moving) * max(min(x.size, _BLOCK), 1)))
@@ -293,7 +298,7 @@ class ParametricLens(LensModel):
                 for part in _slices(x.size, flat["x"].size):
                     for k, response in enumerate(_responses(x[part], y[part], flat)):
                         response *= amplitude  # noqa: PLW2901 - in place, the array is ours
-                        out[k, start : start + step, part] += response.reshape(*shape, -1).sum(axis=1)
+                        out[k, start : start + step, part] += _total(response.reshape(*shape, -1), axis=1)
         out += _shear_part(self._sampled(self._shear, self._shear_rows, index))
         return out[0], out[1], out[2]
 
@@ -343,9 +348,14 @@ def _responses(x: FloatArray, y: FloatArray, dpie: Mapping[str, FloatArray]) -> 
     return kappa, cos2 * s1 - sin2 * s2, sin2 * s1 + cos2 * s2
 
 
-def _weigh(responses: tuple[FloatArray, ...], weights: FloatArray) -> FloatArray:
-    """Return sums over potentials, shape (3, samples, points), for weights of shape (samples, potentials)."""
-    return np.stack([weights @ each for each in responses])
+def _total(terms: FloatArray, *, axis: int) -> FloatArray:
+    """Return a sum over potentials, term after term however many points there are.
+
+    NumPy adds a single column pairwise and several columns row by row; two columns of it make both alike.
+    """
+    if terms.shape[-1] == 1:
+        return np.asarray(np.repeat(terms, 2, axis=-1).sum(axis=axis)[..., :1])
+    return np.asarray(terms.sum(axis=axis))
 
 
 def _shear_part(shear: Mapping[str, FloatArray]) -> FloatArray:
