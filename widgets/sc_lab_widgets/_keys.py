@@ -56,6 +56,10 @@ class KeyBoard:
 
     def _press(self, key: Key) -> None:
         host, session, name = self.host, self.host.session, key.name.lower()
+        for panel in host.panels:
+            # A panel with keys of its own has them over its figures, and where the pointer is over none.
+            if panel.visible and (key.figure in panel.figures or not key.figure) and panel.press(key):
+                return
         if not session.read_only:
             self.message.show("")
         if name == "u":

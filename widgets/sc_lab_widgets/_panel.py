@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
     from sc_lab.session import Session
+    from sc_lab_widgets._pane import Key
 
 __all__ = ["Controls", "Panel"]
 
@@ -185,6 +186,10 @@ class Panel:
         from sc_lab_widgets._code import population_code
 
         return f"{population_code(self.host)}\nresult = {self._call()}\n"
+
+    def press(self, key: Key) -> bool:  # noqa: ARG002 - for panels with keys of their own
+        """Do what a key means to this panel alone; returns whether it took the key."""
+        return False
 
     def release(self) -> None:
         """Commit what a drag inside the plot previewed; called when a gesture ends."""
