@@ -100,6 +100,8 @@ class Host:
         The population under the session's settings of this moment.
     selection : ndarray of int
         Rows selected; view state, so neither logged nor undone.
+    select_new : bool
+        Whether clumps that an edit adds to the list are selected in place of those that were.
     sources : Sources
         Shared data sources.
     """
@@ -109,6 +111,7 @@ class Host:
         self.catalog_path = _PATHS.get(session)
         self.sources = Sources()
         self.selection = np.array([], dtype=int)
+        self.select_new = False
         self.population: Population = population_of(session)
         self.pane: BokehPane | None = None
         self.panels: list[Panel] = []
@@ -172,13 +175,9 @@ class Host:
         that and nothing new has come: a drag must not wait for it.
         """
         with self._lock, one_thread():
-            document, settings = self.session.document, self.session.settings
-            self.population = self.population.replace(
-                excluded=dict(document.excluded),
-                kept=document.kept,
-                notes=dict(document.notes),
-                **{name: getattr(settings, name) for name in settings.names()},
-            )
+            before, self.population = self.population, population_of(self.session, previous=self.population)
+            if self.population.catalog is not before.catalog:
+                self._follow_list(before)
             self._changes += 1
             if self.pane is None:
                 self._refresh()
@@ -194,6 +193,13 @@ class Host:
             self.pane.flush()
         if self._loop is not None and not at_once:
             self._loop.call_soon_threadsafe(self._refine_later, self._loop, self._changes)
+
+    def _follow_list(self, before: Population) -> None:
+        """Keep the selection when the list of clumps has changed; what is new can be selected instead."""
+        index = self.population.index
+        new = [row for name, row in index.items() if name not in before.index] if self.select_new else []
+        kept = [index[before.ids[row]] for row in self.selection if before.ids[row] in index]
+        self.selection = np.array(sorted(new or kept), dtype=int)
 
     def _refresh(self) -> None:
         if "base" in self.sources.update(self.population, self.selection):
