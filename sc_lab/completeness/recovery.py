@@ -1,0 +1,368 @@
+"""One batch of an injection run: clumps into the pixels of a tile, and what detection and fit make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from sc_lab.completeness.tiles import Tile
+from sc_lab.detection.host import running_median
+from sc_lab.detection.sources import find_peaks
+from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, fit_boxes
+from sc_lab.photometry.rendering import make_kernel, render
+from sc_lab.photometry.sizes import measure_sizes
+from sc_lab.units import FloatArray
+
+__all__ = ["RECORD", "Detector", "Outcome", "Recipe", "estimate_gain", "run_batch"]
+
+Records: TypeAlias = npt.NDArray[np.void]
+
+#: ``detector(data, error, *, psf, pixel_scale)`` returns a table with x and y [px], and optionally snr and flux.
+Detector: TypeAlias = Callable[..., Any]
+
+#: AB magnitude of 1 nJy.
+_ZERO_POINT = 31.4
+#: Pixels by which a place leaves its node of the grid at most.
+_JITTER = 1.0
+_BACKGROUND_SIZE = 21
+
+
+class Outcome(IntEnum):
+    """What became of an injected clump."""
+
+    #: No detection within the match radius.
+    MISSED = 0
+    #: Detected, and the detection is the clump's own.
+    RECOVERED = 1
+    #: The detection there was known before: its source was at least half as bright as what is found now.
+    PREEXISTING = 2
+
+
+#: One injected clump: place and truth, outcome, detection, fit. Pixels are those of the band, sizes px, fluxes nJy.
+RECORD = np.dtype(
+    [
+        *((name, np.float64) for name in ("x", "y", "mag", "size", "axis_ratio", "theta", "background")),
+        ("outcome", np.int64),
+        ("crowded", np.int64),
+        *((name, np.float64) for name in ("x_found", "y_found", "snr")),
+        ("fit_status", np.int64),
+        *((name, np.float64) for name in ("flux", "flux_err", "x_fit", "x_err", "y_fit", "y_err")),
+        *((name, np.float64) for name in ("cxx", "cyy", "cxy", "c_err", "std_maj", "std_min", "dchi2_point")),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recipe:
+    """What is injected and how it is looked for; the same for all batches of a run.
+
+    Attributes
+    ----------
+    magnitudes, sizes, axis_ratios : tuple of float
+        Nodes of the grid: AB magnitude, standard deviation sqrt(std_maj std_min) before the PSF [px], std_min / std_maj.
+    spacing : float
+        Least distance of two clumps injected at once [px].
+    match_radius : float
+        Largest distance of a detection from the clump's place [px].
+    gain : float
+        Electrons per nJy; infinite where clumps bring no noise of their own.
+    detection : mapping
+        Options of `sc_lab.detection.find_peaks`.
+    detector : callable, optional
+        Used instead of it.
+    fit : bool
+        Whether recovered clumps are fitted.
+    mode : {"paper", "full"}
+        Whether the fit keeps variances above zero, as the paper, or lets them through it.
+    box : int
+        Side of the fitted box [px].
+    noise_correlation : ndarray, optional
+        Autocorrelation of the noise, for the errors of the fit.
+    """
+
+    magnitudes: tuple[float, ...]
+    sizes: tuple[float, ...]
+    axis_ratios: tuple[float, ...]
+    spacing: float = 30.0
+    match_radius: float = 2.0
+    gain: float = np.inf
+    detection: Mapping[str, Any] = field(default_factory=dict)
+    detector: Detector | None = None
+    fit: bool = True
+    mode: str = "full"
+    box: int = 9
+    noise_correlation: FloatArray | None = None
+
+    @property
+    def pitch(self) -> float:
+        """Step of the grid of places [px]."""
+        return self.spacing + 2 * _JITTER
+
+    @property
+    def half(self) -> int:
+        """Half side of the box in which a clump is drawn [px]."""
+        widest = max(self.sizes) / np.sqrt(min(self.axis_ratios))
+        return int(np.clip(np.ceil(4 * widest) + 10, 16, max(16, self.spacing)))
+
+
+def run_batch(tile: Tile, recipe: Recipe, seed: tuple[int, int], n_rounds: int) -> Records:
+    """Inject clumps into a tile several times and recover them.
+
+    Parameters
+    ----------
+    tile : Tile
+        The pixels; not changed.
+    recipe : Recipe
+        What to inject and how to look for it.
+    seed : tuple of int
+        Entropy of the run and number of the batch, from which all its chances come.
+    n_rounds : int
+        How often the grid of clumps is injected, each time into the image as it was.
+
+    Returns
+    -------
+    ndarray of `RECORD`
+        One row for each clump.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
+    places = [_places(tile.allowed, recipe, rng) for _ in range(n_rounds)]
+    total = sum(len(each) for each in places)
+    out = np.zeros(total, dtype=RECORD)
+    for name in RECORD.names or ():
+        if RECORD[name].kind == "f":
+            out[name] = np.nan
+    out["fit_status"] = -1
+    if not total:
+        return out
+    psf = tile.psf
+    kernel = make_kernel(psf, (2 * recipe.half + 1,) * 2, pixel_scale=tile.pixel_scale)
+    before = _detected(tile.data, tile.error, psf, tile.pixel_scale, recipe)
+    usable = np.isfinite(tile.error) & (tile.error > 0)
+    host = running_median(tile.data, size=_BACKGROUND_SIZE, mask=~usable)
+    _draw_truth(out, recipe, rng)
+    start = 0
+    for place in places:
+        rows = out[start : start + len(place)]
+        start += len(place)
+        rows["x"], rows["y"] = place.T
+        rows["background"] = host[tuple(np.rint(place[:, ::-1]).astype(int).T)]
+        data, error = _inject(tile, rows, kernel, recipe, rng)
+        found = _detected(data, error, psf, tile.pixel_scale, recipe)
+        _match(rows, found, before, recipe.match_radius)
+        if recipe.fit:
+            _fit(rows, data, error, psf, tile.pixel_scale, recipe)
+    for name, offset in (("x", tile.x0), ("y", tile.y0)):
+        for column in (name, f"{name}_found", f"{name}_fit"):
+            out[column] += offset
+    return out
+
+
+def estimate_gain(tile: Tile, *, least: int = 50) -> float:
+    """Return electrons per nJy from how the error map grows with brightness.
+
+    Parameters
+    ----------
+    tile : Tile
+        Pixels and errors.
+    least : int
+        Bright pixels that are needed.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer; infinite where the errors do not grow.
+
+    Notes
+    -----
+    error^2 = sky^2 + brightness / gain, by the median over pixels ten times brighter than the sky's error.
+    """
+    good = np.isfinite(tile.data) & np.isfinite(tile.error) & (tile.error > 0)
+    if not good.any():
+        return np.nan
+    data, variance = tile.data[good], tile.error[good] ** 2
+    level, sky = np.median(data), np.median(variance)
+    bright = data - level > 10 * np.sqrt(sky)
+    if bright.sum() < least:
+        return np.nan
+    slope = float(np.median((variance[bright] - sky) / (data[bright] - level)))
+    # A share of the noise below a percent at ten times the sky's error is that of the map's own unevenness.
+    return 1.0 / slope if slope > 1e-3 * np.sqrt(sky) else np.inf
+
+
+def _places(allowed: npt.NDArray[np.bool_], recipe: Recipe, rng: np.random.Generator) -> FloatArray:
+    """Return places (x, y) in the tile: a grid with a random origin, each node moved a little."""
+    ny, nx = allowed.shape
+    origin = rng.uniform(0, recipe.pitch, 2)
+    x, y = (np.arange(start, size - 0.5, recipe.pitch) for start, size in zip(origin, (nx, ny), strict=True))
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    grid += rng.uniform(-_JITTER, _JITTER, grid.shape)
+    pixel = np.rint(grid).astype(int)
+    inside = (pixel >= 0).all(axis=1) & (pixel < [nx, ny]).all(axis=1)
+    inside[inside] = allowed[pixel[inside, 1], pixel[inside, 0]]
+    return np.asarray(grid[inside])
+
+
+def _draw_truth(out: Records, recipe: Recipe, rng: np.random.Generator) -> None:
+    """Give each clump a cell of the grid, all cells as evenly as possible, and an angle."""
+    shape = (len(recipe.magnitudes), len(recipe.sizes), len(recipe.axis_ratios))
+    n_cells = int(np.prod(shape))
+    turns = [rng.permutation(n_cells) for _ in range(-(-len(out) // n_cells))]
+    mag, size, ratio = np.unravel_index(np.concatenate(turns)[: len(out)], shape)
+    out["mag"] = np.array(recipe.magnitudes)[mag]
+    out["size"] = np.array(recipe.sizes)[size]
+    out["axis_ratio"] = np.array(recipe.axis_ratios)[ratio]
+    out["theta"] = rng.uniform(0, np.pi, len(out))
+
+
+def true_shape(records: Records) -> FloatArray:
+    """Return Cxx, Cyy, Cxy of injected clumps.
+
+    Parameters
+    ----------
+    records : ndarray of `RECORD`
+        Injected clumps.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        Covariance before the PSF [px^2].
+    """
+    major, minor = records["size"] ** 2 / records["axis_ratio"], records["size"] ** 2 * records["axis_ratio"]
+    c, s = np.cos(records["theta"]), np.sin(records["theta"])
+    return np.stack([c**2 * major + s**2 * minor, s**2 * major + c**2 * minor, c * s * (major - minor)], axis=-1)
+
+
+def true_flux(records: Records) -> FloatArray:
+    """Return the fluxes of injected clumps.
+
+    Parameters
+    ----------
+    records : ndarray of `RECORD`
+        Injected clumps.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Total flux [nJy].
+    """
+    return np.asarray(10.0 ** ((_ZERO_POINT - records["mag"]) / 2.5), dtype=np.float64)
+
+
+def _inject(
+    tile: Tile, rows: Records, kernel: Any, recipe: Recipe, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Return image and error with clumps and their photon noise added."""
+    half = recipe.half
+    pixel = np.rint(np.stack([rows["x"], rows["y"]], axis=1)).astype(int)
+    images = render(
+        kernel,
+        true_flux(rows),
+        rows["x"] - pixel[:, 0] + half,
+        rows["y"] - pixel[:, 1] + half,
+        true_shape(rows),
+        size=(kernel.height, kernel.width),
+    )
+    ny, nx = tile.data.shape
+    added = np.zeros((ny + 2 * half, nx + 2 * half))
+    for image, (i, j) in zip(images, pixel, strict=True):
+        added[j : j + 2 * half + 1, i : i + 2 * half + 1] += image
+    added = added[half : half + ny, half : half + nx]
+    data, error = tile.data + added, tile.error
+    if np.isfinite(recipe.gain):
+        light = np.maximum(added, 0.0)
+        # Photon noise of less than a percent of the pixel's error is not drawn.
+        shot = light > (0.01 * error) ** 2 * recipe.gain
+        noise = rng.poisson(light[shot] * recipe.gain) / recipe.gain - light[shot]
+        data[shot] += noise
+        error = error.copy()
+        error[shot] = np.sqrt(error[shot] ** 2 + light[shot] / recipe.gain)
+    return data, error
+
+
+def _detected(data: FloatArray, error: FloatArray, psf: Any, pixel_scale: float, recipe: Recipe) -> FloatArray:
+    """Return x, y, S/N and flux of what is detected, shape (n, 4)."""
+    if recipe.detector is None:
+        options = dict(recipe.detection)
+        least = float(options.pop("min_snr", 0.0))
+        table = find_peaks(data, error, psf=psf, pixel_scale=pixel_scale, **options)
+        table = table[np.asarray(table["snr"]) >= least]
+    else:
+        table = recipe.detector(data, error, psf=psf, pixel_scale=pixel_scale)
+    names = table.colnames if hasattr(table, "colnames") else list(table)
+    x = np.asarray(table["x"], dtype=np.float64)
+    columns = [np.asarray(table[name], dtype=np.float64) if name in names else np.full(x.shape, np.nan)
+               for name in ("y", "snr", "flux")]  # fmt: skip
+    return np.stack([x, *columns], axis=1)
+
+
+def _match(rows: Records, found: FloatArray, before: FloatArray, radius: float) -> None:
+    """Write outcome, detection and crowding."""
+    rows["outcome"], rows["crowded"] = Outcome.MISSED, 0
+    place = np.stack([rows["x"], rows["y"]], axis=1)
+    if len(before):
+        rows["crowded"] = cKDTree(before[:, :2]).query(place)[0] <= 4.0
+    if not len(found):
+        return
+    distance, at = cKDTree(found[:, :2]).query(place)
+    hit = np.flatnonzero(distance <= radius)
+    peak = found[at[hit]]
+    rows["outcome"][hit] = Outcome.RECOVERED
+    for column, name in enumerate(("x_found", "y_found", "snr")):
+        rows[name][hit] = peak[:, column]
+    if len(before) and len(hit):
+        distance, old = cKDTree(before[:, :2]).query(peak[:, :2])
+        # Without fluxes any older peak claims the place.
+        share = np.nan_to_num(before[old, 3] / peak[:, 3], nan=1.0)
+        rows["outcome"][hit[(distance <= radius) & (share >= 0.5)]] = Outcome.PREEXISTING
+
+
+def _fit(rows: Records, data: FloatArray, error: FloatArray, psf: Any, pixel_scale: float, recipe: Recipe) -> None:
+    """Fit the recovered clumps where they were detected, each in a box of its own."""
+    hit = np.flatnonzero(rows["outcome"] == Outcome.RECOVERED)
+    if not len(hit):
+        return
+    half = recipe.box // 2
+    pixel = np.rint(np.stack([rows["x_found"][hit], rows["y_found"][hit]], axis=1)).astype(int)
+    padded = [np.pad(image, half, constant_values=np.nan) for image in (data, error)]
+    offsets = np.arange(recipe.box)
+    index = (pixel[:, 1, None, None] + offsets[:, None], pixel[:, 0, None, None] + offsets)
+    fits = fit_boxes(
+        padded[0][index],
+        padded[1][index],
+        psf,
+        x=rows["x_found"][hit] - pixel[:, 0] + half,
+        y=rows["y_found"][hit] - pixel[:, 1] + half,
+        floor=FREE_FLOOR if recipe.mode == "full" else PAPER_FLOOR,
+        noise_correlation=recipe.noise_correlation,
+        test_point=True,
+        pixel_scale=pixel_scale,
+        # One engine throughout: a resumed run must not differ in the last digit.
+        engine="compiled",
+    )
+    corner = pixel - half
+    shape, covariance = fits.shape[:, 0], fits.shape_covariance[:, 0]
+    sizes = measure_sizes(shape, covariance)
+    values = {
+        "fit_status": fits.status,
+        "flux": fits.flux[:, 0],
+        "flux_err": fits.flux_err[:, 0],
+        "x_fit": fits.x[:, 0] + corner[:, 0],
+        "x_err": fits.x_err[:, 0],
+        "y_fit": fits.y[:, 0] + corner[:, 1],
+        "y_err": fits.y_err[:, 0],
+        "cxx": shape[:, 0],
+        "cyy": shape[:, 1],
+        "cxy": shape[:, 2],
+        "c_err": 0.5 * np.sqrt(np.maximum(covariance[:, :2, :2].sum(axis=(1, 2)), 0.0)),
+        "std_maj": sizes.std_maj,
+        "std_min": sizes.std_min,
+        "dchi2_point": fits.dchi2_point[:, 0],
+    }
+    for name, value in values.items():
+        rows[name][hit] = value
