@@ -19,6 +19,7 @@ from sc_lab.cosmology import check_same, describe, make_cosmology
 from sc_lab.density_size import dynamical_age, surface_density
 from sc_lab.errors import CosmologyMismatchError, InputError, ScLabWarning
 from sc_lab.formation import formation_redshift
+from sc_lab.population.common import same_rows
 from sc_lab.population.histograms import Histogram, bin_edges, count, scale
 from sc_lab.population.quantities import QUANTITIES, quantity
 from sc_lab.population.settings import Settings
@@ -45,6 +46,9 @@ _CLUMP, _CANDIDATE, _IN_CMF, _GC, _EXCLUDED = range(5)
 
 #: Quantities whose error bars come from the joint draws.
 _DRAWN = ("mass", "r_eff", "age_onset", "mu", "sfr", "sigma_mass", "sigma_sfr", "dynamical_age", "z_form")
+#: What the draws depend on, and what their error bars depend on.
+_DRAWS_SETTINGS = ("lens_model", "n_populations", "seed")
+_BARS_SETTINGS = ("lens_model", "within", "n_populations", "seed", "hubble", "omega_m", "omega_de")
 _PC2_PER_KPC2 = 1e6
 #: Relative width of draws below which only round-off makes them differ.
 _ROUNDING = 1e-12
@@ -79,8 +83,11 @@ class Population:
         kept: Iterable[str],
         notes: Mapping[str, str],
         store: Store,
+        given: Any = None,
     ) -> None:
         self.catalog = catalog
+        #: The table that `analyse` was given, before it was validated.
+        self.given = catalog if given is None else given
         self.settings = settings
         self.excluded = dict(excluded)
         self.kept = tuple(sorted(kept))
@@ -105,7 +112,8 @@ class Population:
             As for `analyse`; None leaves them as they are.
         catalog : QTable, optional
             Another state of the same list, for instance with a clump more: draws and error bars of
-            rows that are the same in both are taken over. Give a table as `analyse` takes it.
+            rows that are the same in both are taken over. A validated table, as
+            `sc_lab.session.Session.current_catalog` is one.
         **settings : Any
             Settings to change, by name.
 
@@ -119,7 +127,7 @@ class Population:
         InputError
             If an identifier or a setting is unknown, or a value impossible.
         """
-        if catalog is not None and catalog is not self.catalog:
+        if catalog is not None and catalog is not self.catalog and catalog is not self.given:
             return self._over(catalog).replace(excluded=excluded, kept=kept, notes=notes, **settings)
         changed = self.settings.replace(**settings) if settings else self.settings
         if changed.lens_model not in self.lens_models:
@@ -133,12 +141,39 @@ class Population:
             kept=self.kept if kept is None else _known(kept, self.index, "kept"),
             notes=self.notes if notes is None else _texts(notes, self.index, "notes"),
             store=self.store,
+            given=self.given,
         )
 
     def _over(self, catalog: QTable) -> Population:
-        """Return the population of another state of the list, without marks of clumps that it may not have."""
-        table = catalogs.validate(catalog)
-        return Population(table, self.settings, excluded={}, kept=(), notes={}, store=Store())
+        """Return the population of another state of the list, with what its rows have in common with this one.
+
+        Reasons, marks and notes of clumps that it does not have stay behind.
+        """
+        store = Store()
+        out = Population(catalog, self.settings, excluded={}, kept=(), notes={}, store=store)
+        out.excluded = {name: why for name, why in self.excluded.items() if name in out.index}
+        out.kept = tuple(name for name in self.kept if name in out.index)
+        out.notes = {name: text for name, text in self.notes.items() if name in out.index}
+        if self.settings.lens_model not in out.lens_models:
+            return out
+        rows = same_rows(self.catalog, catalog)
+        old = np.flatnonzero(rows >= 0)
+        draws = self.store.products("draws").get(self._draws_key)
+        if draws is not None:
+            store.put("draws", self._draws_key, out._drawn_again(draws, rows))
+        for name in QUANTITIES:
+            bars = self.store.products(f"errors {name}").get(self._bars_key)
+            if bars is not None:
+                store.put(f"errors {name}", self._bars_key, bars.taken(out.n, old, rows[old]))
+        return out
+
+    @property
+    def _draws_key(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.settings, name) for name in _DRAWS_SETTINGS)
+
+    @property
+    def _bars_key(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.settings, name) for name in _BARS_SETTINGS)
 
     def _get(self, stage: str, names: tuple[str, ...], make: Callable[[], T], *extra: Hashable) -> T:
         key = (*(getattr(self.settings, name) for name in names), *extra)
@@ -284,13 +319,19 @@ class Population:
         """Joint draws of mass, age, radius and magnification of every clump."""
         return self._get(
             "draws",
-            ("lens_model", "n_populations", "seed"),
-            lambda: joint_draws(
-                self.catalog,
-                n_draws=self.settings.n_populations,
-                lens_model=self.settings.lens_model,
-                rng=self.settings.seed,
-            ),
+            _DRAWS_SETTINGS,
+            self._drawn_again,
+        )
+
+    def _drawn_again(self, previous: Draws | None = None, rows: npt.NDArray[np.intp] | None = None) -> Draws:
+        """Return the draws, those of rows that an earlier state has copied from it."""
+        return joint_draws(
+            self.catalog,
+            n_draws=self.settings.n_populations,
+            lens_model=self.settings.lens_model,
+            rng=self.settings.seed,
+            previous=previous,
+            rows=rows,
         )
 
     def drawn(self, name: str, rows: Any = slice(None)) -> FloatArray:
@@ -366,7 +407,7 @@ class Population:
             return err[rows], err[rows]
         bars: _Bars = self._get(
             f"errors {name}",
-            ("lens_model", "within", "n_populations", "seed", "hubble", "omega_m", "omega_de"),
+            _BARS_SETTINGS,
             lambda: _Bars(self.n),
         )
         wanted = np.arange(self.n)[rows]
@@ -815,7 +856,7 @@ def analyse(
     True
     """
     table = catalogs.validate(catalog)
-    empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store())
+    empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store(), given=catalog)
     population = empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
     for caution in population.cautions:
         warnings.warn(caution, ScLabWarning, stacklevel=2)
@@ -886,6 +927,13 @@ class _Bars:
         self.low = np.full(n, np.nan)
         self.high = np.full(n, np.nan)
         self.known = np.zeros(n, dtype=bool)
+
+    def taken(self, n: int, rows: npt.NDArray[np.intp], source: npt.NDArray[np.intp]) -> _Bars:
+        """Return the bars of another state of the list whose ``rows`` are the ``source`` rows of this one."""
+        out = _Bars(n)
+        for name in ("low", "high", "known"):
+            getattr(out, name)[rows] = getattr(self, name)[source]
+        return out
 
 
 class _Extremes:

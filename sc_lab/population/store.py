@@ -62,6 +62,34 @@ class Store:
                 products.popitem(last=False)
             return value
 
+    def put(self, stage: str, key: Hashable, product: Any) -> None:
+        """Keep a product that was made elsewhere.
+
+        Parameters
+        ----------
+        stage, key : str, hashable
+            As for `get`.
+        product : object
+            The product.
+        """
+        self.get(stage, key, lambda: product)
+
+    def products(self, stage: str) -> dict[Hashable, Any]:
+        """Return what is kept of a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+
+        Returns
+        -------
+        dict
+            Products by key; empty where nothing was asked for yet.
+        """
+        with self._lock:
+            return dict(self._stages.get(stage, {}))
+
 
 def _freeze(product: Any) -> None:
     """Make the arrays of a product read-only: a change of one would silently be a change of all that share it."""

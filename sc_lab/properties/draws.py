@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -74,20 +76,28 @@ class _Split:
     below: FloatArray
     above: FloatArray
 
-    def fill(self, out: npt.NDArray[Any], normal: npt.NDArray[Any], rows: slice) -> None:
-        """Write median * exp(width * normal) of some clumps; ``normal`` is used up."""
-        dtype = out.dtype
+    def values(self, normal: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return median * exp(width * normal) of some clumps, shape (clumps, draws); ``normal`` is used up."""
+        dtype = normal.dtype
         lower = np.minimum(normal, 0.0)
-        lower *= self.below[rows].astype(dtype)
+        lower *= self.below[rows].astype(dtype)[:, None]
         np.maximum(normal, 0.0, out=normal)
-        normal *= self.above[rows].astype(dtype)
+        normal *= self.above[rows].astype(dtype)[:, None]
         normal += lower
         np.exp(normal, out=normal)
-        np.multiply(normal, self.median[rows].astype(dtype), out=out)
+        normal *= self.median[rows].astype(dtype)[:, None]
+        return normal
 
 
 def joint_draws(
-    table: Table, *, n_draws: int = 500, lens_model: str = "", rng: Any = None, dtype: npt.DTypeLike = np.float64
+    table: Table,
+    *,
+    n_draws: int = 500,
+    lens_model: str = "",
+    rng: Any = None,
+    dtype: npt.DTypeLike = np.float64,
+    previous: Draws | None = None,
+    rows: npt.NDArray[np.intp] | None = None,
 ) -> Draws:
     """Draw populations from the measurement errors of a catalogue, all properties jointly.
 
@@ -106,6 +116,11 @@ def joint_draws(
     dtype : {float64, float32}
         Storage. float32 holds 7 digits, halves the memory and more than halves the time: for
         50 000 clumps x 500 populations each array takes 200 MB in float64 and 100 MB in float32.
+    previous : Draws, optional
+        Draws of an earlier state of the table with the same options; rows that are the same in both
+        are copied from it.
+    rows : ndarray of int, optional
+        With ``previous``: for each clump the row that it had there, or -1 where it is new or changed.
 
     Returns
     -------
@@ -119,7 +134,9 @@ def joint_draws(
 
     Notes
     -----
-    Claeyssens et al. 2026, section 3.4. For each clump and population:
+    Claeyssens et al. 2026, section 3.4. Each clump has random numbers of its own, a stream of a
+    counter-based generator (Philox; Salmon et al. 2011) keyed by the seed and by its id: its draws do not
+    change when other clumps are added, removed or put in another order. For each clump and population:
 
     - posterior draws (``mass_draws``, ``age_onset_draws``, ``r_eff_draws``, ``sfr_draws``) are
       resampled with one index for all of them, so that their correlations survive;
@@ -143,7 +160,7 @@ def joint_draws(
     if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
         msg = f"dtype is {dtype!r}; the draws are stored as float64 or float32"
         raise InputError(msg)
-    generator = np.random.default_rng(rng)
+    seed = int(np.random.default_rng(rng).integers(0, 2**64, dtype=np.uint64))
     names = [name for name in _COLUMN if name != "sfr" or {"sfr", "sfr_draws"} & set(table.colnames)]
     scaling = lens_scaling(table, lens_model)
     limit = catalogs.flags(table, "r_eff_is_limit")
@@ -157,22 +174,30 @@ def joint_draws(
     mu_t = _Split(mu_t.median, np.where(silent, mu.below, mu_t.below), np.where(silent, mu.above, mu_t.above))
 
     n = len(table)
-    out = {name: np.empty((n_draws, n), dtype=kind) for name in (*names, "mu")}
-    index = np.empty((n_draws, n), dtype=np.int32) if posterior else None
-    for start in range(0, n, _BLOCK):
-        rows = slice(start, min(start + _BLOCK, n))
-        shape = (n_draws, rows.stop - rows.start)
+    out, index, todo = _begin(n, n_draws, kind, names, previous, rows, indexed=bool(posterior))
+    ids = catalogs.texts(table, "id")
+    depth = next(iter(posterior.values()))[0].shape[1] if posterior else 0
+    for block in _blocks(todo, names, posterior):
+        needed = ["mu", *(name for name in names if name not in posterior or not posterior[name][1][block[0]])]
+        normal = np.empty((len(block), len(needed), n_draws), dtype=kind)
+        picked = np.empty((len(block), n_draws if posterior else 0), dtype=np.int32)
+        _fill(normal, picked, depth, seed, [ids[row] for row in block])
+        normal *= 1.0 / _Z84  # its 16 and 84 % quantiles are -1 and 1 now
+        drawn = {
+            name: splits[name].values(normal[:, needed.index(name)], block)
+            if name in needed
+            else np.take_along_axis(posterior[name][0][block], picked, axis=1).astype(kind)
+            for name in names
+        }
+        drawn["mu"], flux, size = _lens(normal[:, 0], mu, mu_t, scaling, block)
+        drawn["mass"] *= flux
+        drawn["r_eff"] *= size
+        if "sfr" in drawn:
+            drawn["sfr"] *= flux
+        for name, values in drawn.items():
+            out[name][:, block] = values.T
         if index is not None:
-            depth = next(iter(posterior.values()))[0].shape[1]
-            index[:, rows] = generator.integers(0, depth, size=shape, dtype=np.int32)
-        for name in names:
-            _draw_one(out[name][:, rows], splits[name], posterior.get(name), index, rows, generator)
-        normal = _normal(generator, shape, kind)
-        flux, size = _lens(out["mu"][:, rows], normal, mu, mu_t, scaling, rows)
-        for name in ("mass", "sfr"):
-            if name in out:
-                out[name][:, rows] *= flux
-        out["r_eff"][:, rows] *= size
+            index[:, block] = picked.T
     return Draws(
         mass=out["mass"],
         age=out["age"],
@@ -184,57 +209,83 @@ def joint_draws(
     )
 
 
-def _normal(generator: np.random.Generator, shape: tuple[int, int], kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return standard normals scaled so that their 16 and 84 % quantiles are -1 and 1."""
-    single = kind == np.dtype(np.float32)
-    normal: npt.NDArray[Any] = (
-        generator.standard_normal(shape, dtype=np.float32) if single else generator.standard_normal(shape)
+def _begin(
+    n: int,
+    n_draws: int,
+    kind: np.dtype[Any],
+    names: list[str],
+    previous: Draws | None,
+    rows: npt.NDArray[np.intp] | None,
+    *,
+    indexed: bool,
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.int32] | None, npt.NDArray[np.intp]]:
+    """Return arrays to be filled, with what an earlier state has in common, and the rows that remain to be drawn."""
+    everything = np.arange(n)
+    wanted = [*names, "mu"]
+    usable = (
+        previous is not None
+        and rows is not None
+        and previous.mass.dtype == kind
+        and previous.n_draws == n_draws
+        and previous.mass.shape[1] > 0
+        and (previous.index is not None) == indexed
+        and all(getattr(previous, name) is not None for name in wanted)
     )
-    normal *= kind.type(1.0 / _Z84)
-    return normal
+    if not usable or previous is None or rows is None:
+        out = {name: np.empty((n_draws, n), dtype=kind) for name in wanted}
+        return out, np.empty((n_draws, n), dtype=np.int32) if indexed else None, everything
+    source = np.maximum(rows, 0)
+    out = {name: np.take(getattr(previous, name), source, axis=1) for name in wanted}
+    index = None if previous.index is None else np.take(previous.index, source, axis=1)
+    return out, index, everything[rows < 0]
 
 
-def _draw_one(
-    out: npt.NDArray[Any],
-    split: _Split,
-    posterior: _Posterior | None,
-    index: npt.NDArray[np.int32] | None,
-    rows: slice,
-    generator: np.random.Generator,
-) -> None:
-    """Draw one quantity of a block of clumps at fixed magnification."""
-    has = None if posterior is None else posterior[1][rows]
-    if has is None or not has.all():
-        split.fill(out, _normal(generator, (out.shape[0], out.shape[1]), out.dtype), rows)
-    if posterior is None or has is None or index is None or not has.any():
-        return
-    picked = np.take_along_axis(posterior[0][rows], index[:, rows].T, axis=1)
-    out[:, has] = picked[has].T
+def _blocks(
+    todo: npt.NDArray[np.intp], names: list[str], posterior: dict[str, _Posterior]
+) -> Iterator[npt.NDArray[np.intp]]:
+    """Return rows in blocks; within one the same quantities come from posterior draws."""
+    pattern = np.zeros(len(todo), dtype=int)
+    for place, name in enumerate(names):
+        if name in posterior:
+            pattern += posterior[name][1][todo].astype(int) << place
+    for value in np.unique(pattern):
+        alike = todo[pattern == value]
+        for start in range(0, len(alike), _BLOCK):
+            yield alike[start : start + _BLOCK]
+
+
+def _fill(normal: npt.NDArray[Any], picked: npt.NDArray[np.int32], depth: int, seed: int, ids: list[str]) -> None:
+    """Fill standard normals, and indices below ``depth``, each clump from the stream of its own id."""
+    bits = np.random.Philox(key=[seed, 0])
+    generator = np.random.Generator(bits)
+    state: Any = bits.state
+    for row, name in enumerate(ids):
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        state["state"]["key"][1] = int.from_bytes(digest, "little")
+        bits.state = state  # the counter at its beginning, the buffer empty
+        generator.standard_normal(out=normal[row], dtype=normal.dtype)
+        if picked.size:
+            picked[row] = generator.integers(0, depth, size=picked.shape[1], dtype=np.int32)
 
 
 def _lens(
-    out: npt.NDArray[Any], normal: npt.NDArray[Any], mu: _Split, mu_t: _Split, scaling: LensScaling, rows: slice
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Draw the magnification of a block; return the factors on masses and on radii."""
-    tangential = scaling.tangential[rows]
-    along = np.flatnonzero(tangential)
-    quantile = normal[:, along]
-    mu.fill(out, normal, rows)
+    normal: npt.NDArray[Any], mu: _Split, mu_t: _Split, scaling: LensScaling, rows: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Draw the magnification of a block; return it with the factors on masses and on radii."""
+    kind = normal.dtype
+    along = np.flatnonzero(scaling.tangential[rows])
+    quantile = normal[along]
+    drawn = mu.values(normal, rows)
     with np.errstate(invalid="ignore"):
         # mu_median / mu_draw; a clump without magnification keeps its catalogue value in the reference model.
-        ratio = (mu.median[rows].astype(out.dtype) / out).astype(out.dtype, copy=False)
-    unlensed = np.isnan(mu.median[rows])
-    if unlensed.any():
-        ratio[:, unlensed] = 1.0
+        ratio = mu.median[rows].astype(kind)[:, None] / drawn
+    ratio[np.isnan(mu.median[rows])] = 1.0
     size = np.sqrt(ratio)
     if along.size:
-        drawn = np.empty_like(quantile)
-        part = _Split(mu_t.median[rows][along], mu_t.below[rows][along], mu_t.above[rows][along])
-        part.fill(drawn, quantile, slice(None))
-        size[:, along] = part.median.astype(out.dtype) / drawn
-    ratio *= scaling.flux[rows].astype(out.dtype)
-    size *= scaling.size[rows].astype(out.dtype)
-    return ratio, size
+        size[along] = mu_t.median[rows[along]].astype(kind)[:, None] / mu_t.values(quantile, rows[along])
+    ratio *= scaling.flux[rows].astype(kind)[:, None]
+    size *= scaling.size[rows].astype(kind)[:, None]
+    return drawn, ratio, size
 
 
 def _split(table: Table, name: str) -> _Split:

@@ -42,6 +42,7 @@ class Patcher:
         self.base = base
         self._lock = threading.Lock()
         self._plain: _Plain | None = None
+        self._checked: QTable | None = None
         self._made: OrderedDict[tuple[int, ...], tuple[Document, QTable]] = OrderedDict()
 
     def table(self, document: Document) -> QTable:
@@ -68,17 +69,37 @@ class Patcher:
                 self._made.move_to_end(key)
                 return self._made[key][1]
             if self._plain is None:
-                self._plain = _Plain(_validated(self.base))
+                self._plain = _Plain(self._validated())
             made = self._plain.patched(document)
             self._made[key] = document, made  # the document keeps its parts, and so their ids, alive
             while len(self._made) > _DEPTH:
                 self._made.popitem(last=False)
             return made
 
+    def checked(self, document: Document) -> QTable:
+        """Return the same table, validated: as it was opened, a catalogue may be in any units.
 
-def _validated(base: QTable) -> QTable:
-    """Return the catalogue in house units; an empty list has nothing to check but its columns."""
-    return validate(base) if len(base) else base
+        Parameters
+        ----------
+        document : Document
+            The document.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            The very same object until the list changes.
+        """
+        table = self.table(document)
+        if table is not self.base:
+            return table
+        with self._lock:
+            return self._validated()
+
+    def _validated(self) -> QTable:
+        """Return the opened catalogue in house units; an empty list has nothing to check but its columns."""
+        if self._checked is None:
+            self._checked = validate(self.base) if len(self.base) else self.base
+        return self._checked
 
 
 class _Plain:

@@ -829,13 +829,13 @@ def population_of(
 
     if isinstance(source, Session):
         document, settings = source._core.view()  # noqa: SLF001
-        table = source._core.patcher.table(document) if catalog is None else Patcher(catalog).table(document)  # noqa: SLF001
+        patcher = source._core.patcher if catalog is None else Patcher(catalog)  # noqa: SLF001
     elif catalog is None:
         msg = "a document does not hold its catalogue; give it as the second argument"
         raise InputError(msg)
     else:
-        document, settings = source, source.settings
-        table = Patcher(catalog).table(document)
+        document, settings, patcher = source, source.settings, Patcher(catalog)
+    table = patcher.checked(document)
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
     options |= {"excluded": dict(document.excluded), "kept": document.kept, "notes": dict(document.notes)}
     if previous is None:
