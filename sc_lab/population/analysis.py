@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from astropy.table import Table
 
 from sc_lab import catalog as catalogs
+from sc_lab.catalog.comparison import same_rows
 from sc_lab.cmf import MassFunctionGrid
 from sc_lab.colours import gc_membership
 from sc_lab.cosmology import check_same, describe, make_cosmology
 from sc_lab.density_size import dynamical_age, surface_density
 from sc_lab.errors import CosmologyMismatchError, InputError, ScLabWarning
 from sc_lab.formation import formation_redshift
-from sc_lab.population.common import same_rows
 from sc_lab.population.histograms import Histogram, bin_edges, count, scale
 from sc_lab.population.quantities import QUANTITIES, quantity
 from sc_lab.population.settings import Settings
@@ -855,7 +856,9 @@ def analyse(
     >>> bool(wider.candidate.sum() >= population.candidate.sum())
     True
     """
-    table = catalogs.validate(catalog)
+    # A list that is made from images begins without a clump, and an undo may lead back there.
+    begun = isinstance(catalog, Table) and not len(catalog) and "id" in catalog.colnames
+    table = catalog if begun else catalogs.validate(catalog)
     empty = Population(table, Settings(), excluded={}, kept=(), notes={}, store=Store(), given=catalog)
     population = empty.replace(excluded=excluded, kept=kept, notes=notes or {}, **settings)
     for caution in population.cautions:
