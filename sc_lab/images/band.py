@@ -137,6 +137,11 @@ class Band:
         return out
 
     @property
+    def sources(self) -> tuple[PixelSource, PixelSource | float | None, PixelSource | None, PixelSource | None]:
+        """Where pixels come from: image, errors, weights, sky frame; in the image unit."""
+        return self._image, self._error, self._weight, self._sky
+
+    @property
     def has_errors(self) -> bool:
         """Whether an error or weight map was given."""
         return self._error is not None or self._weight is not None

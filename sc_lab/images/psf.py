@@ -410,12 +410,20 @@ def shifted(stamp: FloatArray, dx: float, dy: float) -> FloatArray:
     Returns
     -------
     ndarray
-        Same shape; what comes in over the edge is 0.
+        Same shape; what comes in over the edge is mirrored.
     """
-    ny, nx = stamp.shape
-    rows = _interpolation_matrix(ny, np.clip(np.arange(ny) - dy, -0.5, ny - 0.5))
-    columns = _interpolation_matrix(nx, np.clip(np.arange(nx) - dx, -0.5, nx - 0.5))
-    return np.asarray(rows @ stamp @ columns.T)
+    # The shift theorem on the mirrored image: the cosine series of `_interpolation_matrix`, without its matrices.
+    out = np.asarray(stamp, dtype=np.float64)
+    for axis, step in ((0, dy), (1, dx)):
+        if step == 0:
+            continue
+        n = out.shape[axis]
+        spectrum = np.fft.rfft(np.concatenate([out, np.flip(out, axis)], axis), axis=axis)
+        phase = np.exp(-2j * np.pi * np.arange(n + 1) * step / (2 * n))
+        phase[-1] = 0.0
+        spectrum *= phase[:, None] if axis == 0 else phase
+        out = np.take(np.fft.irfft(spectrum, 2 * n, axis=axis), range(n), axis=axis)
+    return out
 
 
 def _centred(data: FloatArray, name: str) -> tuple[FloatArray, str]:
