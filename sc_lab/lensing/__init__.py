@@ -5,9 +5,11 @@ from __future__ import annotations
 from sc_lab.lensing.delensing import LensFlag, delens, source_covariance
 from sc_lab.lensing.families import BackProjection, back_project, read_images
 from sc_lab.lensing.lenstool import read_lenstool
+from sc_lab.lensing.maps import MapLens, read_maps
 from sc_lab.lensing.model import Deflection, Jacobian, LensModel, Magnification, magnification_of
 from sc_lab.lensing.parametric import ParametricLens, Posterior
 from sc_lab.lensing.potentials import DPIE, ExternalShear, Potential, scaled_members
+from sc_lab.lensing.selftest import MapCheck, check_maps
 
 __all__ = [
     "DPIE",
@@ -18,14 +20,18 @@ __all__ = [
     "LensFlag",
     "LensModel",
     "Magnification",
+    "MapCheck",
+    "MapLens",
     "ParametricLens",
     "Posterior",
     "Potential",
     "back_project",
+    "check_maps",
     "delens",
     "magnification_of",
     "read_images",
     "read_lenstool",
+    "read_maps",
     "scaled_members",
     "source_covariance",
 ]

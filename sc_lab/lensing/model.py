@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 from astropy.cosmology import FLRW
+from astropy.table import QTable
 
 from sc_lab.cosmology import default_cosmology
 from sc_lab.errors import InputError
@@ -19,6 +20,8 @@ __all__ = ["Deflection", "Jacobian", "LensModel", "Magnification", "magnificatio
 
 #: The largest scatter of ln mu that the gradient estimate may give; beyond it the estimate has no meaning.
 MAX_LN_SCATTER = 1.0
+#: Cells of the largest grid that is kept.
+_MAX_CELLS = 4_000_000
 #: Position error [arcsec] of a model that does not state one: the models of C26 have 0.5 to 0.8 arcsec.
 DEFAULT_RMS = 0.6
 
@@ -116,6 +119,7 @@ class LensModel(ABC):
         self.rms = DEFAULT_RMS if rms is None else float(value_in(rms, u.arcsec, "rms"))
         self.cautions = tuple(cautions)
         self._efficiency: dict[float, float] = {}
+        self._grids: dict[tuple[Any, ...], tuple[FloatArray, ...]] = {}
 
     # ---- what a kind of model supplies ---------------------------------------------------
     @abstractmethod
@@ -333,6 +337,204 @@ class LensModel(ABC):
         ax, ay = self.unit_deflection(x, y)
         ra, dec = self.to_sky(x - _scaled(ax, ratio), y - _scaled(ay, ratio))
         return ra.reshape(shape), dec.reshape(shape)
+
+    # ---- images and critical curves ------------------------------------------------------
+    def default_bounds(self) -> tuple[float, float, float, float]:
+        """Return the part of the image plane that is searched when none is named.
+
+        Returns
+        -------
+        tuple of float
+            x from, x to, y from, y to [arcsec] in the frame of the model.
+        """
+        return (-60.0, 60.0, -60.0, 60.0)
+
+    def hot_spots(self, ratio: float) -> FloatArray:
+        """Return where small critical curves may hide between the points of a coarse grid.
+
+        Parameters
+        ----------
+        ratio : float
+            D_LS/D_S of the source.
+
+        Returns
+        -------
+        ndarray
+            x, y and radius [arcsec], shape (n, 3).
+        """
+        del ratio
+        return np.empty((0, 3))
+
+    def _grid_axes(self, bounds: tuple[float, float, float, float], step: float) -> tuple[FloatArray, FloatArray]:
+        if len(bounds) != 4 or not (bounds[0] < bounds[1] and bounds[2] < bounds[3]) or not step > 0:
+            msg = (
+                f"bounds are {bounds!r} and step {step!r}; give x from, x to, y from, y to in arcsec and a step above 0"
+            )
+            raise InputError(msg)
+        if (bounds[1] - bounds[0]) * (bounds[3] - bounds[2]) / step**2 > _MAX_CELLS:
+            msg = f"bounds {bounds!r} in steps of {step!r} arcsec are over {_MAX_CELLS} cells; give a larger step"
+            raise InputError(msg)
+        nx, ny = (max(2, math.ceil((bounds[k + 1] - bounds[k]) / step)) for k in (0, 2))
+        return np.asarray(bounds[0] + step * np.arange(nx + 1)), np.asarray(bounds[2] + step * np.arange(ny + 1))
+
+    def deflection_grid(self, bounds: tuple[float, float, float, float], step: float) -> tuple[FloatArray, ...]:
+        """Return the deflection for D_LS/D_S = 1 on a grid, evaluated once.
+
+        Parameters
+        ----------
+        bounds : tuple of float
+            x from, x to, y from, y to [arcsec].
+        step : float
+            Side of a cell [arcsec].
+
+        Returns
+        -------
+        tuple of ndarray
+            x (nx,), y (ny,), and the deflection West and North, each (ny, nx).
+        """
+        return self._cached("deflection", bounds, step)
+
+    def jacobian_grid(self, bounds: tuple[float, float, float, float], step: float) -> tuple[FloatArray, ...]:
+        """Return convergence and shear for D_LS/D_S = 1 on a grid, evaluated once.
+
+        Parameters
+        ----------
+        bounds : tuple of float
+            x from, x to, y from, y to [arcsec].
+        step : float
+            Side of a cell [arcsec].
+
+        Returns
+        -------
+        tuple of ndarray
+            x (nx,), y (ny,), convergence and the two components of the shear, each (ny, nx).
+        """
+        return self._cached("jacobian", bounds, step)
+
+    def _cached(self, what: str, bounds: tuple[float, float, float, float], step: float) -> tuple[FloatArray, ...]:
+        key = (what, tuple(bounds), step)
+        if key not in self._grids:
+            gx, gy = self._grid_axes(bounds, step)
+            x, y = (each.ravel() for each in np.meshgrid(gx, gy))
+            parts = self.unit_deflection(x, y) if what == "deflection" else self.unit_jacobian(x, y)
+            if len(self._grids) >= 8:
+                self._grids.pop(next(iter(self._grids)))
+            self._grids[key] = (gx, gy, *(part.reshape(gy.size, gx.size) for part in parts))
+        return self._grids[key]
+
+    def counter_images(
+        self,
+        ra: Any,
+        dec: Any,
+        z: float,
+        *,
+        bounds: tuple[float, float, float, float] | None = None,
+        step: float = 1.0,
+        min_mu: float = 0.05,
+    ) -> QTable:
+        """Return where the source of an image is seen: the image itself and its counter-images.
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            Position of the image [deg]. Several positions are images of one source: it is put at the mean of their
+            source positions, weighed by magnification.
+        z : float
+            Redshift of the source.
+        bounds : tuple of float, optional
+            Part of the image plane that is searched [arcsec West and North]: x from, x to, y from, y to. None takes
+            `default_bounds`.
+        step : float
+            Side of the cells that the search starts from [arcsec].
+        min_mu : float
+            Images with a smaller |mu| are left out: galaxies hide a faint image in each of their centres.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            In order of arrival: ra, dec, mu, mu_t, mu_r (signed), kind ("minimum", "saddle" or "maximum" of the
+            arrival time), order, delay [day] after the first, and offset [arcsec] from the nearest given position.
+
+        Raises
+        ------
+        InputError
+            If the source is not behind the lens or the image lies outside the model.
+        """
+        from sc_lab.lensing.solver import counter_images
+
+        return counter_images(self, ra, dec, z, bounds=bounds, step=step, min_mu=min_mu)
+
+    def critical_curves(
+        self,
+        z: float,
+        *,
+        kind: str = "tangential",
+        bounds: tuple[float, float, float, float] | None = None,
+        step: float = 0.2,
+    ) -> list[FloatArray]:
+        """Return the lines in the image plane on which the magnification diverges.
+
+        Parameters
+        ----------
+        z : float
+            Redshift of the source.
+        kind : {"tangential", "radial"}
+            Which magnification.
+        bounds : tuple of float, optional
+            Part of the image plane [arcsec West and North]: x from, x to, y from, y to. None takes `default_bounds`.
+        step : float
+            Distance of the points that the lines are drawn through [arcsec].
+
+        Returns
+        -------
+        list of ndarray
+            Lines of right ascension and declination [deg], each of shape (n, 2).
+
+        Raises
+        ------
+        InputError
+            If the source is not behind the lens or the kind is unknown.
+        """
+        from sc_lab.lensing.curves import trace
+
+        if kind not in ("tangential", "radial"):
+            msg = f"kind is {kind!r}; choose 'tangential' or 'radial'"
+            raise InputError(msg)
+        ratio = float(self.efficiency(z))
+        if not ratio > 0:
+            msg = f"the source has z = {z}, the lens z = {self.z_lens:g}; give one redshift behind the lens"
+            raise InputError(msg)
+        lines = trace(self, ratio, kind, self.default_bounds() if bounds is None else bounds, step)
+        return [np.stack(self.to_sky(line[:, 0], line[:, 1]), axis=-1) for line in lines]
+
+    def caustics(
+        self,
+        z: float,
+        *,
+        kind: str = "tangential",
+        bounds: tuple[float, float, float, float] | None = None,
+        step: float = 0.2,
+    ) -> list[FloatArray]:
+        """Return the critical curves carried to the source plane.
+
+        Parameters
+        ----------
+        z : float
+            Redshift of the source.
+        kind : {"tangential", "radial"}
+            Which magnification.
+        bounds : tuple of float, optional
+            Part of the image plane [arcsec West and North]; None takes `default_bounds`.
+        step : float
+            Distance of the points that the critical curves are drawn through [arcsec].
+
+        Returns
+        -------
+        list of ndarray
+            Lines of right ascension and declination [deg], each of shape (n, 2).
+        """
+        curves = self.critical_curves(z, kind=kind, bounds=bounds, step=step)
+        return [np.stack(self.source(curve[:, 0], curve[:, 1], z), axis=-1) for curve in curves]
 
     # ---- uncertainty ---------------------------------------------------------------------
     def realisation_index(self, n_draws: int, rng: Any = 0) -> npt.NDArray[np.intp]:

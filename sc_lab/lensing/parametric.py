@@ -157,6 +157,40 @@ class ParametricLens(LensModel):
         """Number of posterior samples; 0 where there are none."""
         return 0 if self.posterior is None else self.posterior.n
 
+    def default_bounds(self) -> tuple[float, float, float, float]:
+        """Return the part of the image plane that is searched when none is named.
+
+        Returns
+        -------
+        tuple of float
+            A square around the strongest potential, twice its E0 to each side and 10 to 90 arcsec.
+        """
+        strength = strength_of(self._dpie["sigma"])
+        if not strength.size:
+            return super().default_bounds()
+        main = int(np.argmax(strength))
+        half = float(np.ceil(np.clip(2.0 * strength[main], 10.0, 90.0)))
+        x, y = float(self._dpie["x"][main]), float(self._dpie["y"][main])
+        return (x - half, x + half, y - half, y + half)
+
+    def hot_spots(self, ratio: float) -> FloatArray:
+        """Return the galaxies that are strong enough for a critical curve of their own.
+
+        Parameters
+        ----------
+        ratio : float
+            D_LS/D_S of the source.
+
+        Returns
+        -------
+        ndarray
+            x, y and radius [arcsec], shape (n, 3).
+        """
+        radius = ratio * strength_of(self._dpie["sigma"])
+        # Below 0.2 arcsec a critical curve is smaller than any cell; above 3 arcsec no grid misses it.
+        strong = (radius > 0.2) & (radius < 3.0)
+        return np.stack([self._dpie["x"], self._dpie["y"], 2.0 * radius], axis=-1)[strong]
+
     def realisation(self, index: int) -> ParametricLens:
         """Return the model of one posterior sample.
 
