@@ -17,6 +17,8 @@ from scipy.special import gamma
 from sc_lab.cosmology import default_cosmology, describe
 from sc_lab.errors import InputError
 from sc_lab.images import Field, Psf
+from sc_lab.images.band import Band
+from sc_lab.images.fitsfiles import ArrayPixels
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.mock.lens import Lattice, make_lens
 from sc_lab.mock.psfs import BOX, FILTERS, Filter, synthesise_psf
@@ -191,7 +193,6 @@ def make_field(
     canvases: dict[float, Canvas] = {}
     images: dict[str, FloatArray] = {}
     errors: dict[str, FloatArray] = {}
-    psfs: dict[str, Psf] = {}
     for each in chosen:
         scale, column = each.pixel_scale, order.index(each.name)
         if scale not in canvases:
@@ -207,17 +208,20 @@ def make_field(
         picture = canvases[scale].paint(everything.flux[:, column], psf, smooth=smooth)
         chance = np.random.default_rng([_STREAM, seed, column])
         images[each.name], errors[each.name] = _observed(picture, each, chance, noise=noise, correlated=correlated)
-        psfs[each.name] = _stamp(each)
 
-    field = MockField.from_arrays(
-        images,
-        errors=errors,
-        psfs=psfs,
-        wcs={each.name: wcs[each.pixel_scale] for each in chosen},
-        units="nJy",
-        name=f"mock field, seed {seed}",
-        lenses=(lens,),
-    )
+    mosaics = [
+        Band(
+            each.name,
+            ArrayPixels(images[each.name]),
+            wcs[each.pixel_scale],
+            to_njy=1.0,
+            psf=_stamp(each),
+            error=ArrayPixels(errors[each.name]),
+            source="array",
+        )
+        for each in chosen
+    ]
+    field = MockField(mosaics, name=f"mock field, seed {seed}", lenses=(lens,))
     contours = _contours(galaxies_drawn, lattice, nodes, wcs[_FINE], pixels, reference)
     table = _truth(compact, FILTERS[field.reference], lens, field, order, names)
     _assign(table, contours)

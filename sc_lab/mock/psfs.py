@@ -169,7 +169,7 @@ def _transfer() -> tuple[FloatArray, float]:
 
 
 @lru_cache(maxsize=32)
-def synthesise_psf(band: str, *, angle: float = 17.0, jitter: float = 0.010, drop: float = 0.75) -> SyntheticPsf:
+def synthesise_psf(band: str, *, angle: float = 17.0, jitter: float = 0.011, drop: float = 0.75) -> SyntheticPsf:
     """Return the effective PSF of a mosaic in one band.
 
     Parameters

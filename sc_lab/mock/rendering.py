@@ -123,9 +123,10 @@ class Canvas:
         spectrum *= _wrapped_spectrum(psf, self._fine, self._step)
         folded = _folded(spectrum, self._coarse)
         if smooth is not None:
-            padded = np.pad(
-                smooth, [(0, full - n) for full, n in zip(self._coarse, self.shape, strict=True)], "symmetric"
-            )
+            spare = [full - n for full, n in zip(self._coarse, self.shape, strict=True)]
+            # Half of the padding continues each edge; what lies before the first pixel wraps to the far end.
+            padded = np.pad(smooth, [(n // 2, n - n // 2) for n in spare], "symmetric")
+            padded = np.roll(padded, [-(n // 2) for n in spare], axis=(0, 1))
             spectrum = fft.rfft2(padded, workers=1)
             spectrum *= _wrapped_spectrum(psf, self._coarse, self.pixel_scale)
             folded += spectrum
@@ -139,7 +140,8 @@ def _wrapped_spectrum(psf: SyntheticPsf, shape: tuple[int, ...], pixel_scale: fl
     n = stamp.shape[0]
     field = np.zeros(shape)
     index = np.arange(n) - n // 2
-    field[np.ix_(index % shape[0], index % shape[1])] = stamp
+    # On a canvas smaller than the box the far wings wrap: they add.
+    np.add.at(field, np.ix_(index % shape[0], index % shape[1]), stamp)
     return np.asarray(fft.rfft2(field, workers=1))
 
 

@@ -334,8 +334,8 @@ def members(window: Window, pivots: Sequence[float], reference: int, rng: np.ran
     shape, angle = rng.uniform(0.5, 1.0, n), rng.uniform(0, np.pi, n)
     # Brightest galaxy and intracluster light before the others.
     x, y = np.concatenate([[0.006, 0.006], x]), np.concatenate([[0.037, 0.037], y])
-    mag = np.concatenate([[17.0, 17.4], mag])
-    size = np.concatenate([[2.6, 14.0], size_kpc * arcsec])
+    mag = np.concatenate([[17.3, 17.5], mag])
+    size = np.concatenate([[1.9, 12.0], size_kpc * arcsec])
     index = np.concatenate([[3.0, 1.0], index])
     shape, angle = np.concatenate([[0.72, 0.50], shape]), np.concatenate([[tilt, tilt], angle])
     age = np.concatenate([[9500.0, 8000.0], rng.uniform(6000.0, 9500.0, n)])
@@ -401,12 +401,14 @@ def hosts(
         alpha_x, alpha_y = lattice.lens.unit_deflection(x, y)
         kpc = _ARCSEC_PER_RADIAN / float(cosmology.angular_diameter_distance(z).to_value("kpc"))
         limit = 0.8 * float(cosmology.age(z).to_value("Myr"))
-        age = np.array([min(rng.uniform(300.0, 1500.0), limit)])
-        dust = np.array([rng.uniform(0.1, 0.9)])
-        abs_v = np.array([-19.2 + 0.9 * rng.standard_normal()])
+        # One in five is past its prime; the rest are blue, but redder than their clumps.
+        old = rng.random() < 0.2
+        age = np.array([min(rng.uniform(150.0, 600.0) if old else rng.uniform(8.0, 45.0), limit)])
+        dust = np.array([rng.uniform(0.0, 0.3)])
+        abs_v = np.array([-17.8 + 0.8 * rng.standard_normal()])
         flux = fluxes(np.array([z]), age, dust, abs_v, pivots, 0.06 * rng.standard_normal((1, 2)))[0]
         scale_kpc = (
-            0.85 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v[0] + 19.2)) * (3.0 / (1 + z)) ** 0.6
+            0.55 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v[0] + 17.9)) * (3.0 / (1 + z)) ** 0.6
         )
         out.append(
             Host(
@@ -417,7 +419,7 @@ def hosts(
                 scale=scale_kpc * kpc,
                 axis_ratio=rng.uniform(0.4, 0.9),
                 angle=rng.uniform(0, np.pi),
-                arms=rng.uniform(0.3, 0.7),
+                arms=rng.uniform(0.4, 0.9),
                 pitch=rng.uniform(1.5, 3.0) * rng.choice([-1.0, 1.0]),
                 flux=flux,
             )
@@ -427,7 +429,7 @@ def hosts(
 
 
 def clumps(
-    galaxies: Sequence[Host], lattice: Lattice, pivots: Sequence[float], rng: np.random.Generator, *, mean: float = 11.0
+    galaxies: Sequence[Host], lattice: Lattice, pivots: Sequence[float], rng: np.random.Generator, *, mean: float = 15.0
 ) -> Compact:
     """Draw the clumps of lensed galaxies and image each of them as often as the lens does.
 
@@ -638,8 +640,8 @@ def background(
             continue
         alpha_x, alpha_y = lattice.lens.unit_deflection(x, y)
         found = lattice.images(x - efficiency * alpha_x, y - efficiency * alpha_y, float(z))
-        mag = 31.2 - 1.5 * rng.gamma(1.5, 1.0, n)
-        age, a_v = 10.0 ** rng.uniform(1.6, 3.1, n), rng.exponential(0.3, n)
+        mag = np.maximum(31.2 - 1.2 * rng.gamma(1.5, 1.0, n), 25.5)
+        age, a_v = 10.0 ** rng.uniform(1.0, 2.5, n), rng.exponential(0.15, n)
         flux = fluxes(np.full(n, z), age, a_v, np.full(n, -17.0), pivots, 0.1 * rng.standard_normal((n, 2)))
         flux = flux * (10.0 ** (0.4 * (31.4 - mag)) / flux[:, reference])[:, None]
         kpc = _ARCSEC_PER_RADIAN / float(cosmology.angular_diameter_distance(z).to_value("kpc"))
@@ -649,7 +651,7 @@ def background(
         square = np.zeros((n, 2, 2))
         square[:, 0, 0], square[:, 1, 1] = radius**2, (radius * q) ** 2
         shape = np.einsum("nij,njk,nlk->nil", axes, square, axes)
-        keep = np.abs(found.mu) < 40.0
+        keep = np.abs(found.mu) < 10.0
         inverse, source = np.linalg.inv(found.matrix[keep]), found.source[keep]
         imaged = np.einsum("nij,njk,nlk->nil", inverse, shape[source], inverse)
         bright = flux[source] * np.abs(found.mu[keep])[:, None]
