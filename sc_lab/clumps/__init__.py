@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from sc_lab.clumps.measured import Measured
 from sc_lab.clumps.measuring import measure
-from sc_lab.clumps.observation import PROVENANCES, Measured, Observation
+from sc_lab.clumps.observation import PROVENANCES, Observation
 
 __all__ = ["PROVENANCES", "Measured", "Observation", "measure"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sc_lab.clumps.observation import Measured, Observation
+from sc_lab.clumps.measured import Measured
+from sc_lab.clumps.observation import Observation
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -1,4 +1,4 @@
-"""What is measured on, and what a measurement gives: the arguments and the result of `measure`."""
+"""What clumps are measured on: images, galaxies, lens models and settings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sc_lab.errors import InputError
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
-    from astropy.table import QTable, Table
+    from astropy.table import Table
 
-__all__ = ["PROVENANCES", "Measured", "Observation"]
+__all__ = ["PROVENANCES", "Observation"]
 
 #: Where a position comes from (Claeyssens et al. 2026, section 3.1.2: detection, then corrections by eye).
 PROVENANCES = ("auto", "added", "moved", "split", "merged")
@@ -133,25 +133,3 @@ class Observation:
             "cosmology": describe(self.cosmology),
             "cautions": [str(each) for each in getattr(self.field, "cautions", ())],
         }
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Measured:
-    """What was measured of a list of clumps.
-
-    Attributes
-    ----------
-    catalog : QTable
-        One row a clump in registry columns, in the order of the list.
-    fits : QTable or None
-        What `sc_lab.photometry.fit_clumps` gave.
-    clumps : QTable
-        The positions that were given: id, ra, dec, galaxy, provenance.
-    refitted : tuple of str
-        Ids of the clumps whose numbers are new; all of them without ``previous``.
-    """
-
-    catalog: QTable
-    fits: QTable | None
-    clumps: QTable
-    refitted: tuple[str, ...] = ()

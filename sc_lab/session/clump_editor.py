@@ -32,7 +32,7 @@ from astropy.table import QTable, Table
 from sc_lab.clumps import Measured, Observation, measure
 from sc_lab.errors import InputError
 from sc_lab.session.clump_rows import ClumpRow, rows_from_json, rows_from_table
-from sc_lab.session.document import canonical_json
+from sc_lab.session.document import canonical_json, check_vertices
 from sc_lab.session.patching import empty_catalog
 from sc_lab.session.session import Session
 
@@ -122,7 +122,7 @@ class ClumpEditor:
         measured = None
         if clumps is not None and len(clumps):
             measured = measure(observation, _positions(clumps, observation), progress=progress, cancel=cancel)
-            base = measured.catalog
+            base = measured.catalog.copy()
             base.meta.setdefault("sc_lab", {})["source"] = called
         editor = cls(Session(base, project=project), observation, measure=measure)
         editor.measured = measured
@@ -162,14 +162,7 @@ class ClumpEditor:
         Galaxy or None
             The first galaxy around the position, or else the nearest within 1 arcsec.
         """
-        nearest, best = None, _NEAR
-        for each in self.galaxies:
-            distance = _distance(np.asarray(each.contour, dtype=float), ra, dec)
-            if distance <= 0.0:
-                return each
-            if distance < best:
-                nearest, best = each, distance
-        return nearest
+        return _galaxy_at(self.galaxies, ra, dec)
 
     # ------------------------------------------------------------------ edits
 
@@ -373,11 +366,9 @@ class ClumpEditor:
             if not len(table):
                 return False
             fresh = self._measure(self._observed(), table, previous=None, progress=progress, cancel=cancel)
-            changed = self._differing(fresh, set(fresh.catalog["id"].tolist()))
+            changed = self._differing(fresh, set(fresh.ids))
             said = self._said()
-            done = bool(changed or said) and self.session.do(
-                "measure_clumps", rows=rows_from_table(fresh.catalog, changed), **said
-            )
+            done = bool(changed or said) and self.session.do("measure_clumps", rows=fresh.rows(changed), **said)
             self.measured = fresh
             return done
 
@@ -407,6 +398,11 @@ class ClumpEditor:
                 msg = f"there is no galaxy {galaxy!r} in the observation; it has {names}"
                 raise InputError(msg)
             vertices = None if contour is None else np.asarray(contour, dtype=float).tolist()
+            if vertices is not None:
+                check_vertices(vertices)
+                for each in self.observation.galaxy_list:
+                    if _name_of(each) == galaxy:
+                        _with_contour(each, vertices)  # sides that cross are refused here
             return self.session.do("edit_contour", galaxy=galaxy, contour=vertices)
 
     def close(self) -> None:
@@ -425,7 +421,7 @@ class ClumpEditor:
             fresh = self._measure(observation, table, previous=self.measured)
             new = {name for key in ("ids", "into", "id") for name in _listed(arguments.get(key))}
             changed = self._differing(fresh, set(fresh.refitted) | new)
-            rows = rows_from_table(fresh.catalog, changed) if changed else None
+            rows = fresh.rows(changed) if changed else None
         else:
             fresh, rows = None, None
         if rows is not None or edit == "remove_clump":
@@ -435,16 +431,18 @@ class ClumpEditor:
 
     def _differing(self, fresh: Measured, among: set[str]) -> list[int]:
         """Return the rows of a measurement, out of some, that the list does not hold already."""
-        candidates = [row for row, name in enumerate(fresh.catalog["id"].tolist()) if name in among]
+        candidates = [row for row, name in enumerate(fresh.ids) if name in among]
         if not candidates:
             return []
-        current = self.session.current_catalog
+        document, current = self.session.document, self.session.current_catalog
+        held = {row.id: row for row in document.clumps}
         index = {name: row for row, name in enumerate(current["id"].tolist())}
-        old_rows = [index[name] for row in candidates if (name := str(fresh.catalog["id"][row])) in index]
-        columns = [name for name in current.colnames if getattr(current[name], "ndim", 1) == 1]
-        old = {row.id: _as_dict(row) for row in rows_from_json(rows_from_table(current[columns], old_rows))}
-        new = [_as_dict(row) for row in rows_from_json(rows_from_table(fresh.catalog, candidates))]
-        return [row for row, values in zip(candidates, new, strict=True) if old.get(str(values["id"])) != values]
+        new = rows_from_json(fresh.rows(candidates))
+        opened = [index[row.id] for row in new if row.id in index and row.id not in held]
+        if opened:
+            held.update((row.id, row) for row in rows_from_json(rows_from_table(current, opened, arrays=False)))
+        differ = [row.id not in held or _as_dict(held[row.id]) != _as_dict(row) for row in new]
+        return [row for row, changed in zip(candidates, differ, strict=True) if changed]
 
     def _observed(self) -> Observation:
         """Return the observation with the contours of the document."""
@@ -567,14 +565,8 @@ def _positions(clumps: Table, observation: Observation) -> QTable:
     if "id" not in clumps.colnames or clumps["id"].dtype.kind != "U":
         table["id"] = np.array([f"c{row:04d}" for row in range(1, n + 1)])
     if "galaxy" not in clumps.colnames:
-        homes = []
-        for a, d in zip(ra, dec, strict=True):
-            inside = [
-                _name_of(each)
-                for each in observation.galaxy_list
-                if _distance(np.asarray(each.contour, dtype=float), a, d) <= _NEAR
-            ]
-            homes.append(inside[0] if inside else "")
+        found = [_galaxy_at(observation.galaxy_list, float(a), float(d)) for a, d in zip(ra, dec, strict=True)]
+        homes = ["" if each is None else _name_of(each) for each in found]
         table["galaxy"] = np.array(homes, dtype=np.str_)
     if "provenance" not in clumps.colnames:
         table["provenance"] = np.array(["auto"] * n)
@@ -618,20 +610,16 @@ def _with_contour(galaxy: Any, contour: Any) -> Any:
     return dataclasses.replace(galaxy, contour=np.asarray(contour, dtype=float))
 
 
-def _distance(contour: npt.NDArray[np.float64], ra: float, dec: float) -> float:
-    """Return the distance [arcsec] of a position from a polygon on the sky; zero inside."""
-    scale = 3600.0 * np.array([np.cos(np.radians(dec)), 1.0])
-    points = np.stack([(contour[:, 0] - ra + 180.0) % 360.0 - 180.0, contour[:, 1] - dec], axis=1) * scale
-    ends = np.roll(points, -1, axis=0)
-    edge = ends - points
-    crosses = (points[:, 1] > 0) != (ends[:, 1] > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        where = points[:, 0] - points[:, 1] * edge[:, 0] / edge[:, 1]
-    if np.count_nonzero(crosses & (where > 0)) % 2:
-        return 0.0
-    length = np.maximum((edge**2).sum(axis=1), 1e-30)
-    along = np.clip(-(points * edge).sum(axis=1) / length, 0.0, 1.0)
-    return float(np.hypot(*(points + along[:, None] * edge).T).min())
+def _galaxy_at(galaxies: Sequence[Any], ra: float, dec: float) -> Any:
+    """Return the galaxy around a position, or else the nearest within reach, or None."""
+    from sc_lab.images.galaxy import galaxy_at
+
+    found = galaxy_at(galaxies, ra, dec)
+    if found is not None or not galaxies:
+        return found
+    distances = [float(each.rim_distance(ra, dec)) for each in galaxies]
+    nearest = int(np.argmin(distances))
+    return galaxies[nearest] if distances[nearest] <= _NEAR else None
 
 
 def _unlike(found: list[tuple[float, float, str]], table: QTable, radius: float) -> list[tuple[float, float, str]]:

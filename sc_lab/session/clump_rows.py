@@ -84,7 +84,7 @@ def rows_to_json(rows: Iterable[ClumpRow]) -> list[dict[str, Any]]:
     ]
 
 
-def rows_from_table(table: Table, rows: Sequence[int] | None = None) -> dict[str, Any]:
+def rows_from_table(table: Table, rows: Sequence[int] | None = None, *, arrays: bool = True) -> dict[str, Any]:
     """Return rows of a measured catalogue as one JSON table, the argument of the edits.
 
     Parameters
@@ -93,6 +93,8 @@ def rows_from_table(table: Table, rows: Sequence[int] | None = None) -> dict[str
         A validated catalogue.
     rows : sequence of int, optional
         Rows wanted; all by default.
+    arrays : bool
+        Whether a column of arrays, which an edit cannot keep, is refused; left out otherwise.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def rows_from_table(table: Table, rows: Sequence[int] | None = None) -> dict[str
         If a column holds arrays or something else than numbers, flags and text.
     """
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=int)
-    names = ["id", *(name for name in table.colnames if name != "id")]
+    names = ["id", *(name for name in table.colnames if name != "id" and (arrays or table[name].ndim == 1))]
     units, columns = [], []
     for name in names:
         column = table[name]

@@ -11,18 +11,10 @@ from astropy.table import QTable
 
 from sc_lab.catalog import validate
 from sc_lab.clumps import Measured, Observation
+from sc_lab.images.galaxy import Galaxy
 
 #: Clumps closer than this [arcsec] are fitted together in the stand-in.
 JOINT = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class FakeGalaxy:
-    id: str
-    contour: np.ndarray
-    z: float
-    system: str = ""
-    image: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +81,8 @@ class FakeMeasure:
         fits = QTable({"id": clumps["id"], "x": (10.0 - ra) * 180000, "y": dec * 180000})
         fits["std_maj"], fits["theta"], fits["flux_f150w"] = wave, wave, wave
         fits.meta["rows"] = set(rows)
-        return Measured(catalog=validate(table), fits=fits, clumps=clumps, refitted=new)
+        columns = {name: np.asarray(getattr(table[name], "value", table[name])) for name in validate(table).colnames}
+        return Measured(columns=columns, fits=fits, refitted=new, observation=observation)
 
 
 @pytest.fixture
@@ -100,7 +93,10 @@ def measure():
 @pytest.fixture
 def observation():
     """Two galaxies, 20 arcsec apart."""
-    galaxies = (FakeGalaxy("g1", box(10.0, 0.0, 0.001), 2.0), FakeGalaxy("g2", box(10.006, 0.0, 0.001), 6.0))
+    galaxies = (
+        Galaxy(id="g1", contour=box(10.0, 0.0, 0.001), z=2.0),
+        Galaxy(id="g2", contour=box(10.006, 0.0, 0.001), z=6.0),
+    )
     return Observation(field=FakeField(galaxies=galaxies))
 
 
