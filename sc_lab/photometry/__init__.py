@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sc_lab.photometry._engine import ENGINES, choose_engine, compiled_is_ready, prepare
 from sc_lab.photometry.boxes import BoxFits, correlation_matrix, fit_boxes
+from sc_lab.photometry.clumps import fit_clumps
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag, describe_flags
 from sc_lab.photometry.rendering import PsfKernel, make_kernel, render, render_batch
 from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, Sizes, clip_shape, measure_sizes, size_classes
@@ -23,6 +24,7 @@ __all__ = [
     "correlation_matrix",
     "describe_flags",
     "fit_boxes",
+    "fit_clumps",
     "make_kernel",
     "measure_sizes",
     "prepare",

@@ -259,8 +259,16 @@ def render(
     energy fraction of the PSF.
     """
     kernel = psf if isinstance(psf, PsfKernel) else make_kernel(psf, size, pixel_scale=pixel_scale)
-    x, y, flux = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (x, y, flux)))
-    shape = np.broadcast_to(np.asarray(shape, dtype=np.float64), (x.size, 3))
+    shape = np.atleast_2d(np.asarray(shape, dtype=np.float64))
+    try:
+        flux, x, y, first = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (flux, x, y)), shape[:, 0]
+        )
+        shape = np.broadcast_to(shape, (first.size, 3))
+    except ValueError:
+        lengths = [np.shape(a) for a in (flux, x, y, shape)]
+        msg = f"flux, x, y and shape have the shapes {lengths}; give (n,), (n,), (n,) and (n, 3)"
+        raise InputError(msg) from None
     out = np.empty((x.size, kernel.height, kernel.width))
     step = max(1, 200_000 // kernel.n_modes**2)  # keeps the modes of one turn within the cache
     for start in range(0, x.size, step):

@@ -1,0 +1,364 @@
+"""Positions and shapes of clumps in the band that gives the sizes: joint fits, merged pairs, neighbours outside a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab.photometry._pixels import BoxReader
+from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, BoxFits, fit_boxes
+from sc_lab.photometry.flags import FitStatus, PhotometryFlag
+from sc_lab.photometry.grouping import Groups, neighbours_in_box
+from sc_lab.photometry.rendering import PsfKernel, make_kernel, render_batch
+from sc_lab.units import FloatArray
+
+__all__ = ["BOX_MARGIN", "ShapeFits", "box_corner", "fit_shapes"]
+
+#: A clump up to this far outside a box still sends light into it [px].
+BOX_MARGIN = 2.0
+
+#: Two components closer than this have become one [px].
+_MERGED = 1.0
+
+_MAX_SHIFT = 2.0
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class ShapeFits:
+    """One value per clump, in pixels of the band; NaN where there is no fit."""
+
+    n: int
+    x: FloatArray = field(init=False)
+    y: FloatArray = field(init=False)
+    flux: FloatArray = field(init=False)
+    flux_err: FloatArray = field(init=False)
+    snr: FloatArray = field(init=False)
+    shape: FloatArray = field(init=False)
+    covariance: FloatArray = field(init=False)
+    shape_err_flux: FloatArray = field(init=False)
+    dchi2_point: FloatArray = field(init=False)
+    chi2: FloatArray = field(init=False)
+    dof: FloatArray = field(init=False)
+    flags: IntArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with nothing measured."""
+        for name in ("x", "y", "flux", "flux_err", "snr", "dchi2_point", "chi2", "dof", "shape_err_flux"):
+            setattr(self, name, np.full(self.n, np.nan))
+        self.shape = np.full((self.n, 3), np.nan)
+        self.covariance = np.full((self.n, 3, 3), np.nan)
+        self.flags = np.zeros(self.n, dtype=np.int64)
+
+    def take(self, index: IntArray, s: int, fits: BoxFits, rows: IntArray, corner: IntArray) -> None:
+        """Store component ``s`` of some boxes under the clumps ``index``."""
+        self.x[index] = fits.x[rows, s] + corner[:, 0]
+        self.y[index] = fits.y[rows, s] + corner[:, 1]
+        self.flux[index], self.flux_err[index] = fits.flux[rows, s], fits.flux_err[rows, s]
+        self.snr[index], self.dchi2_point[index] = fits.snr[rows, s], fits.dchi2_point[rows, s]
+        self.shape[index], self.covariance[index] = fits.shape[rows, s], fits.shape_covariance[rows, s]
+        self.chi2[index], self.dof[index] = fits.chi2[rows], fits.dof[rows]
+        flux_with_shape = fits.covariance[rows, s]
+        at = fits.flux.shape[1] + 3 + 5 * s + 2
+        coupling = flux_with_shape[:, at : at + 3]  # covariance of F with C
+        with np.errstate(invalid="ignore"):
+            inverse = np.linalg.pinv(np.nan_to_num(fits.shape_covariance[rows, s]), hermitian=True)
+            part = np.einsum("ni,nij,nj->n", coupling, inverse, coupling)
+            self.shape_err_flux[index] = np.sqrt(np.maximum(part, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A joint fit: which clumps, in which box."""
+
+    members: tuple[int, ...]
+    corner: tuple[int, int]
+    size: int
+
+
+def box_corner(x: FloatArray, y: FloatArray, size: int) -> IntArray:
+    """Return the lower left pixels of boxes centred on the pixel nearest to each position.
+
+    Parameters
+    ----------
+    x, y : ndarray
+        (n,) positions in px.
+    size : int
+        Odd side of the boxes.
+
+    Returns
+    -------
+    ndarray
+        (n, 2) of int.
+    """
+    return np.stack([np.floor(np.clip(v, -1e8, 1e8) + 0.5) for v in (x, y)], axis=-1).astype(np.int64) - size // 2
+
+
+def _job(members: tuple[int, ...], x: FloatArray, y: FloatArray, box: int) -> _Job:
+    """Return the box of a group: ``box`` alone, ``box + 4`` in pairs, 4 px around longer chains."""
+    index = np.array(members)
+    low, high = np.array([x[index].min(), y[index].min()]), np.array([x[index].max(), y[index].max()])
+    if len(members) == 1:
+        size = box
+    elif len(members) == 2:
+        size = box + 4
+    else:
+        size = max(box + 4, int(np.ceil((high - low).max())) + 9)
+        size += 1 - size % 2
+    middle = 0.5 * (low + high)
+    corner = box_corner(middle[:1], middle[1:], size)[0]
+    return _Job(members, (int(corner[0]), int(corner[1])), size)
+
+
+def fit_shapes(
+    band: Any,
+    x: FloatArray,
+    y: FloatArray,
+    groups: Groups,
+    wanted: BoolArray,
+    *,
+    mode: str,
+    box: int,
+    engine: str,
+    noise_correlation: Any,
+    step: Callable[[int], None],
+) -> ShapeFits:
+    """Fit positions and shapes in one band.
+
+    Parameters
+    ----------
+    band : Band
+        Image with a PSF.
+    x, y : ndarray
+        (n,) starting positions in px of the band.
+    groups : Groups
+        Joint fits.
+    wanted : ndarray
+        (n,) clumps whose results are needed; others serve as neighbours where they matter.
+    mode : str
+        "paper" or "full".
+    box : int
+        Side of the box of a single clump.
+    engine : str
+        See `choose_engine`.
+    noise_correlation : ndarray or None
+        Autocorrelation of the noise.
+    step : callable
+        Called with the number of clumps done.
+
+    Returns
+    -------
+    ShapeFits
+        Filled where ``wanted``.
+
+    Notes
+    -----
+    In full mode, and between the parts of a cut chain, the light of clumps of other groups
+    within the box and 2 px around it is taken off, with their models of the first pass.
+    """
+    finite = np.isfinite(x) & np.isfinite(y)
+    jobs = [_job(m, x, y, box) for m in groups.members if finite[m[0]]]
+    job_of = {i: j for j, job in enumerate(jobs) for i in job.members}
+    near = _outsiders(jobs, x, y, groups, finite, every=mode == "full")
+    needed = {job_of[i] for i in np.nonzero(wanted & finite)[0].tolist()}
+    touched = [j for j in needed if near[j].size]
+    first = needed | {job_of[i] for j in touched for i in near[j].tolist()}
+    kernels: dict[int, PsfKernel] = {}
+    corners = np.array([jobs[j].corner for j in first], dtype=np.int64).reshape(-1, 2)
+    reader = BoxReader(band, corners[:, 0], corners[:, 1], max((jobs[j].size for j in first), default=box))
+    options = {
+        "floor": PAPER_FLOOR if mode == "paper" else FREE_FLOOR,
+        "engine": engine,
+        "noise_correlation": noise_correlation,
+    }
+    out = ShapeFits(len(x))
+    _run([jobs[j] for j in sorted(first)], band, x, y, reader, kernels, out, None, options, step)
+    if touched:
+        models = ShapeFits(len(x))
+        for name in ("x", "y", "flux", "shape"):
+            setattr(models, name, getattr(out, name).copy())
+        light = {jobs[j].members: near[j] for j in touched}
+        again = [jobs[j] for j in sorted(touched)]
+        for job in again:
+            out.flags[list(job.members)] = int(PhotometryFlag.NEIGHBOUR)
+        _run(again, band, x, y, reader, kernels, out, (light, models), options, step)
+    out.flags[groups.cut] |= int(PhotometryFlag.CHAIN_CUT)
+    return out
+
+
+def _outsiders(
+    jobs: list[_Job], x: FloatArray, y: FloatArray, groups: Groups, finite: BoolArray, *, every: bool
+) -> list[IntArray]:
+    """Return the clumps of other groups whose light reaches each box."""
+    if not every and not groups.cut.any():
+        return [np.empty(0, dtype=np.int64)] * len(jobs)
+    points = np.column_stack([x, y])
+    centres = np.array([[c + job.size // 2 for c in job.corner] for job in jobs], dtype=np.float64).reshape(-1, 2)
+    reach = np.array([job.size / 2 + BOX_MARGIN for job in jobs])
+    found = []
+    for job, near in zip(jobs, neighbours_in_box(points, centres, reach, finite), strict=True):
+        outside = ~np.isin(near, job.members)
+        if not every:
+            outside &= groups.chain[near] == groups.chain[job.members[0]]
+        found.append(near[outside])
+    return found
+
+
+def _run(
+    jobs: list[_Job],
+    band: Any,
+    x: FloatArray,
+    y: FloatArray,
+    reader: BoxReader,
+    kernels: dict[int, PsfKernel],
+    out: ShapeFits,
+    neighbours: tuple[dict[tuple[int, ...], IntArray], ShapeFits] | None,
+    options: dict[str, Any],
+    step: Callable[[int], None],
+) -> None:
+    """Fit jobs, those of one size and number of clumps together; fit again without clumps that merged."""
+    kinds: dict[tuple[int, int], list[_Job]] = {}
+    for job in jobs:
+        kinds.setdefault((len(job.members), job.size), []).append(job)
+    for (n_members, size), same in sorted(kinds.items()):
+        if size not in kernels:
+            kernels[size] = make_kernel(band.psf, (size, size), pixel_scale=band.pixel_scale)
+        corner = np.array([job.corner for job in same], dtype=np.int64)
+        members = np.array([job.members for job in same], dtype=np.int64)
+        data, error = reader.read(corner[:, 0], corner[:, 1], size)
+        if neighbours is not None:
+            _take_off(data, same, corner, kernels[size], neighbours)
+        active = [tuple(range(n_members))] * len(same)
+        todo = np.arange(len(same))
+        while todo.size:
+            todo = _fit_some(todo, active, members, corner, data, error, x, y, kernels[size], out, options)
+        _box_flags(out, members, corner, data, error, band, kernels[size])
+        step(members.size)
+
+
+def _take_off(
+    data: FloatArray,
+    jobs: list[_Job],
+    corner: IntArray,
+    kernel: PsfKernel,
+    neighbours: tuple[dict[tuple[int, ...], IntArray], ShapeFits],
+) -> None:
+    """Subtract the models of clumps outside a group from its box."""
+    near, models = neighbours
+    pairs = [(row, i) for row, job in enumerate(jobs) for i in near[job.members].tolist()]
+    pairs = [(row, i) for row, i in pairs if np.isfinite(models.flux[i])]
+    if not pairs:
+        return
+    row, index = np.array(pairs).T
+    images = render_batch(
+        kernel, models.x[index] - corner[row, 0], models.y[index] - corner[row, 1], models.shape[index], 1
+    )[:, 0]
+    np.subtract.at(data, row, (images * models.flux[index, None]).reshape(-1, *data.shape[1:]))
+
+
+def _fit_some(
+    todo: IntArray,
+    active: list[tuple[int, ...]],
+    members: IntArray,
+    corner: IntArray,
+    data: FloatArray,
+    error: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    kernel: PsfKernel,
+    out: ShapeFits,
+    options: dict[str, Any],
+) -> IntArray:
+    """Fit the boxes ``todo`` with their active members; return those that lost one and need another turn."""
+    again: list[int] = []
+    for alive in sorted({active[j] for j in todo.tolist()}):
+        rows = np.array([j for j in todo.tolist() if active[j] == alive], dtype=np.int64)
+        index = members[rows][:, list(alive)]
+        local_x, local_y = x[index] - corner[rows, 0, None], y[index] - corner[rows, 1, None]
+        fits = fit_boxes(
+            data[rows], error[rows], kernel, x=local_x, y=local_y, test_point=True, max_shift=_MAX_SHIFT, **options
+        )
+        lost = _lost_member(fits, local_x, local_y)
+        everything = np.arange(len(rows))
+        for s in range(len(alive)):
+            out.take(index[:, s], s, fits, everything, corner[rows])
+            _fit_flags(out, index[:, s], fits, s)
+        for row, (which, bit) in lost.items():
+            gone = members[rows[row], alive[which]]
+            for name in ("x", "y", "flux", "flux_err", "snr", "dchi2_point", "chi2", "dof", "shape_err_flux"):
+                getattr(out, name)[gone] = np.nan
+            out.shape[gone], out.covariance[gone] = np.nan, np.nan
+            out.flags[members[rows[row], list(alive)]] |= bit
+            out.flags[gone] |= int(PhotometryFlag.MERGED)
+            active[int(rows[row])] = tuple(a for s, a in enumerate(alive) if s != which)
+            again.append(int(rows[row]))
+    return np.array(sorted(again), dtype=np.int64)
+
+
+def _lost_member(fits: BoxFits, x: FloatArray, y: FloatArray) -> dict[int, tuple[int, int]]:
+    """Return, per box in which two clumps merged or swapped, the fainter one and the flag."""
+    lost: dict[int, tuple[int, int]] = {}
+    n_sources = x.shape[1]
+    for a in range(n_sources):
+        for b in range(a + 1, n_sources):
+            apart = np.stack([fits.x[:, b] - fits.x[:, a], fits.y[:, b] - fits.y[:, a]], axis=-1)
+            before = np.stack([x[:, b] - x[:, a], y[:, b] - y[:, a]], axis=-1)
+            merged = np.hypot(*apart.T) < _MERGED
+            swapped = (apart * before).sum(1) < 0
+            for row in np.nonzero(merged | swapped)[0].tolist():
+                faint = a if fits.flux[row, a] < fits.flux[row, b] else b
+                bit = PhotometryFlag.MERGED if merged[row] else PhotometryFlag.SWAPPED
+                lost.setdefault(row, (faint, int(bit)))
+    return lost
+
+
+def _fit_flags(out: ShapeFits, index: IntArray, fits: BoxFits, s: int) -> None:
+    """Add the flags that the fit itself reports."""
+    few = fits.status == FitStatus.TOO_FEW_PIXELS
+    bits = np.zeros(len(index), dtype=np.int64)
+    bits[few] |= int(PhotometryFlag.NO_DATA)
+    bits[~few & (fits.status != FitStatus.CONVERGED)] |= int(PhotometryFlag.NOT_CONVERGED)
+    bits[fits.at_bound[:, s] & 1 > 0] |= int(PhotometryFlag.CENTRE_BOUND)
+    bits[fits.at_bound[:, s] & 2 > 0] |= int(PhotometryFlag.SIZE_BOUND)
+    bits[~few & ~(fits.flux[:, s] > 0)] |= int(PhotometryFlag.NOT_POSITIVE)
+    bits[~few & ~np.isfinite(fits.flux_err[:, s])] |= int(PhotometryFlag.NO_ERRORS)
+    out.flags[index] |= bits
+
+
+def _box_flags(
+    out: ShapeFits,
+    members: IntArray,
+    corner: IntArray,
+    data: FloatArray,
+    error: FloatArray,
+    band: Any,
+    kernel: PsfKernel,
+) -> None:
+    """Add the flags that the pixels of the boxes report."""
+    size = data.shape[1]
+    ny, nx = band.shape
+    good = np.isfinite(data) & np.isfinite(error) & (error > 0)
+    over = (corner < 0).any(1) | (corner[:, 0] + size > nx) | (corner[:, 1] + size > ny)
+    row, column = np.indices((size, size))
+    inside = (row[None] + corner[:, 1, None, None] >= 0) & (row[None] + corner[:, 1, None, None] < ny)
+    inside &= (column[None] + corner[:, 0, None, None] >= 0) & (column[None] + corner[:, 0, None, None] < nx)
+    bad = (~good & inside).any((1, 2))
+    small = kernel.psf_half_size < size // 2
+    for s in range(members.shape[1]):
+        index = members[:, s]
+        bits = np.zeros(len(index), dtype=np.int64)
+        bits[over] |= int(PhotometryFlag.EDGE)
+        bits[bad] |= int(PhotometryFlag.BAD_PIXELS)
+        x = np.where(np.isfinite(out.x[index]), out.x[index] - corner[:, 0], size // 2)
+        y = np.where(np.isfinite(out.y[index]), out.y[index] - corner[:, 1], size // 2)
+        core = np.maximum(np.abs(row - y[:, None, None]), np.abs(column - x[:, None, None])) < 1.5
+        bits[(core & inside & ~good).any((1, 2))] |= int(PhotometryFlag.BAD_CORE)
+        if small:
+            bits |= int(PhotometryFlag.PSF_SMALL)
+        out.flags[index] |= bits
