@@ -329,6 +329,8 @@ def _fit(rows: Records, data: FloatArray, error: FloatArray, psf: Any, pixel_sca
         return
     half = recipe.box // 2
     pixel = np.rint(np.stack([rows["x_found"][hit], rows["y_found"][hit]], axis=1)).astype(int)
+    # A peak in the last row may be refined to a place half a pixel beyond it.
+    pixel = np.clip(pixel, 0, [data.shape[1] - 1, data.shape[0] - 1])
     padded = [np.pad(image, half, constant_values=np.nan) for image in (data, error)]
     offsets = np.arange(recipe.box)
     index = (pixel[:, 1, None, None] + offsets[:, None], pixel[:, 0, None, None] + offsets)
