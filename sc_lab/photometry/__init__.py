@@ -7,7 +7,9 @@ from sc_lab.photometry.boxes import BoxFits, correlation_matrix, fit_boxes
 from sc_lab.photometry.clumps import fit_clumps
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag, describe_flags
 from sc_lab.photometry.rendering import PsfKernel, make_kernel, render, render_batch
+from sc_lab.photometry.residuals import render_clumps
 from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, Sizes, clip_shape, measure_sizes, size_classes
+from sc_lab.photometry.splits import propose_splits
 
 __all__ = [
     "ENGINES",
@@ -28,7 +30,9 @@ __all__ = [
     "make_kernel",
     "measure_sizes",
     "prepare",
+    "propose_splits",
     "render",
     "render_batch",
+    "render_clumps",
     "size_classes",
 ]
