@@ -1,4 +1,5 @@
 // Browser side of BokehPane: shows one bokeh document, and keeps it in step with the kernel's in both directions.
+// `_bokehjs.js` stands before it: what we change in our own copy of BokehJS.
 
 // What several panes of one page share: BokehJS by version, and the open panes (for tools that look at the page).
 const shared = (window.__scLab ??= {bokeh: new Map(), panes: new Set()});
@@ -44,6 +45,7 @@ async function fetchBokeh(model, view, signal) {
     }
     if (!window.Bokeh) throw new Error("BokehJS did not load");
     adapt(window.Bokeh);
+    dragPoints(window.Bokeh);
     paintLess(window.Bokeh);
     return window.Bokeh;
   } finally {
@@ -51,35 +53,6 @@ async function fetchBokeh(model, view, signal) {
     if (before) Object.defineProperty(window, "Bokeh", before);
     window.define = amd;
   }
-}
-
-// Two changes to our own copy of BokehJS.
-function adapt(Bokeh) {
-  // Glyphs with level="overlay" lie on a canvas of their own and are redrawn without the rest of the figure, which is
-  // what makes a live layer over thousands of still points fast. Bokeh does not clip them to the frame: we do.
-  const {GlyphRendererView} = Bokeh.require("models/renderers/glyph_renderer");
-  Object.defineProperty(GlyphRendererView.prototype, "needs_clip", {get() { return this.model.level === "overlay"; }});
-  // The head of a table column is text like its cells; bokeh would read it as HTML.
-  const {TableColumn} = Bokeh.require("models/widgets/tables/table_column"), plain = TableColumn.prototype.toColumn;
-  TableColumn.prototype.toColumn = function (...args) {
-    const column = plain.apply(this, args), text = document.createElement("span");
-    text.textContent = column.name;
-    return {...column, name: text.innerHTML};
-  };
-}
-
-// What bokeh 3.9 does at every paint, and need not do for us: it is half of the time of a slider's step.
-function paintLess(Bokeh) {
-  // It asks the style sheets for an override of each colour, width and font; our looks come from bokeh's theme.
-  const {VisualProperties} = Bokeh.require("core/visuals/visual");
-  VisualProperties.prototype._get_css_value = () => "";
-  // It measures every axis; what lies on the overlay canvas takes no room.
-  const {PlotView} = Bokeh.require("models/plots/plot_canvas"), whole = PlotView.prototype._invalidate_layout_if_needed;
-  PlotView.prototype._invalidate_layout_if_needed = function () {
-    const still = !this._needs_layout && !this._invalidate_all && this._invalidated_painters.size &&
-      [...this._invalidated_painters].every((view) => view.model.level === "overlay");
-    if (!still) whole.call(this);
-  };
 }
 
 async function bokehOf(model, view, signal) {

@@ -125,7 +125,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
     """
 
     # As text: anywidget watches the file of a path and then keeps every widget of the class alive.
-    _esm = Path(__file__).with_name("_pane.js").read_text(encoding="utf-8")
+    _esm = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("_bokehjs.js", "_pane.js"))
     _css = Path(__file__).with_name("_pane.css").read_text(encoding="utf-8")
 
     version = traitlets.Unicode(bokeh.__version__, read_only=True).tag(sync=True)
