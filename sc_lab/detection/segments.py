@@ -152,7 +152,7 @@ def make_segments(
 
 
 def segment_galaxies(
-    segments: Segments, labels: Iterable[int] | None = None, *, prefix: str = "", tolerance: float = 0.5
+    segments: Segments, labels: Iterable[int] | None = None, *, prefix: str = "", tolerance: float = 1.0
 ) -> tuple[Galaxy, ...]:
     """Return one galaxy per segment, outlined on the sky.
 
@@ -193,7 +193,7 @@ def merge_segments(
     system: str = "",
     image: str = "",
     max_gap: u.Quantity = 1.0 * u.arcsec,
-    tolerance: float = 0.5,
+    tolerance: float = 1.0,
 ) -> Galaxy:
     """Return the galaxy that several segments of one arc make up.
 
