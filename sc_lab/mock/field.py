@@ -11,7 +11,6 @@ import numpy as np
 from astropy.table import QTable
 from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
-from scipy.ndimage import correlate1d
 from scipy.special import gamma
 
 from sc_lab.cosmology import default_cosmology, describe
@@ -21,7 +20,8 @@ from sc_lab.images.band import Band
 from sc_lab.images.fitsfiles import ArrayPixels
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.mock.lens import Lattice, make_lens
-from sc_lab.mock.psfs import BOX, FILTERS, Filter, synthesise_psf
+from sc_lab.mock.noise import observe, sharpness, sky_noise
+from sc_lab.mock.psfs import FILTERS, Filter, synthesise_psf
 from sc_lab.mock.rendering import Canvas, Gaussians
 from sc_lab.mock.scene import (
     BETA,
@@ -51,11 +51,6 @@ _OFFSET = (8.5, 8.5)
 _FINE, _BLOCK = 0.02, 5
 #: The lattice of deflections reaches this far beyond the picture [arcsec].
 _MARGIN = 3.0
-#: Zodiacal and thermal background [MJy/sr] that the noise of the sky comes from: it sets the size of a
-#: photoelectron, and so the noise of bright sources.
-_SKY = 0.30
-_NJY_PER_MJY_SR = 1e15 * (np.pi / 180.0 / 3600.0) ** 2
-_APERTURE = 0.1
 _STAMP = 1.0
 _SHORTEST, _LONGEST = 4.0, 150.0
 #: Isophote of the contours in units of the sky's noise per pixel, their least area [arcsec2], and how far beyond one
@@ -179,7 +174,7 @@ def make_field(
     galaxies_drawn = hosts(window, lattice, pivots, reference, draw, n=galaxies)
     clump = clumps(galaxies_drawn, lattice, pivots, draw)
     field_galaxies = background(window, lattice, pivots, reference, draw)
-    clump = clump.chosen(window.inside(clump.x, clump.y, -1.0))
+    clump = clump.chosen(window.inside(clump.x, clump.y, margin=-1.0))
     gc = globulars(window, cluster, pivots, reference, draw)
     star = stars(window, clump, cluster, pivots, reference, draw)
 
@@ -207,7 +202,7 @@ def make_field(
             smooth = smooth.reshape(pixels // 2, 2, pixels // 2, 2).sum(axis=(1, 3))
         picture = canvases[scale].paint(everything.flux[:, column], psf, smooth=smooth)
         chance = np.random.default_rng([_STREAM, seed, column])
-        images[each.name], errors[each.name] = _observed(picture, each, chance, noise=noise, correlated=correlated)
+        images[each.name], errors[each.name] = observe(picture, each, psf, chance, noise=noise, correlated=correlated)
 
     mosaics = [
         Band(
@@ -342,42 +337,6 @@ def _discs(
     return out
 
 
-def _observed(
-    picture: FloatArray, band: Filter, rng: np.random.Generator, *, noise: bool, correlated: bool
-) -> tuple[FloatArray, FloatArray]:
-    """Return a picture with noise, and its error map."""
-    sky, photoelectron = _noise(band, correlated=correlated)
-    error = np.sqrt(sky**2 + photoelectron * np.maximum(picture, 0.0))
-    if not noise:
-        return picture, error
-    unit = rng.standard_normal(picture.shape)
-    if correlated:
-        kernel = _kernel()
-        for axis in (0, 1):
-            unit = correlate1d(unit, kernel, axis=axis, mode="wrap")
-    return picture + error * unit, error
-
-
-def _kernel() -> FloatArray:
-    """Return the weights, along one axis, of white noise in noise like a drizzled mosaic's; their squares sum to 1."""
-    weights = np.array([0.35, 1.0, 0.35])
-    return np.asarray(weights / np.sqrt((weights**2).sum()))
-
-
-def _noise(band: Filter, *, correlated: bool = False) -> tuple[float, float]:
-    """Return the noise of the sky in a pixel and the flux of one photoelectron [nJy]."""
-    stamp = synthesise_psf(band.name).sampled(band.pixel_scale)
-    middle = stamp.shape[0] // 2
-    axis = (np.arange(stamp.shape[0]) - middle) * band.pixel_scale
-    energy = float(stamp[np.hypot(axis[:, None], axis[None, :]) <= _APERTURE].sum())
-    area = np.pi * (_APERTURE / band.pixel_scale) ** 2
-    limit = 10.0 ** (0.4 * (31.4 - band.depth))
-    sky = limit / 5.0 * energy / np.sqrt(area)
-    photoelectron = sky**2 / (_SKY * _NJY_PER_MJY_SR * band.pixel_scale**2)
-    # Smoothed noise of the same depth in an aperture is lower in each pixel.
-    return (sky / float(_kernel().sum()) ** 2 if correlated else sky), photoelectron
-
-
 def _stamp(band: Filter) -> Psf:
     """Return the middle of the PSF as the field holds it, on the pixels of its mosaic."""
     stamp = synthesise_psf(band.name).sampled(band.pixel_scale)
@@ -423,24 +382,13 @@ def _truth(
             table[f"flux_{name.lower()}"] = compact.flux[:, order.index(name)] * u.nJy
     cov = compact.cov / reference.pixel_scale**2
     table["cov_xx"], table["cov_yy"], table["cov_xy"] = cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1]
-    table["snr"] = compact.flux[:, order.index(band.name)] * _sharpness(compact.cov, band) / _noise(band)[0]
+    psf = synthesise_psf(band.name)
+    table["snr"] = (
+        compact.flux[:, order.index(band.name)]
+        * sharpness(compact.cov, psf, band.pixel_scale)
+        / sky_noise(band, psf)[0]
+    )
     return table
-
-
-def _sharpness(cov: FloatArray, band: Filter) -> FloatArray:
-    """Return the root of the sum of squares of unit sources in their pixels, by Parseval's theorem."""
-    spectrum = synthesise_psf(band.name).spectrum
-    # A third of the frequencies: the shapes are smaller than a third of the box.
-    half = spectrum.shape[0] // 2
-    index = np.arange(-(half // 3), half // 3 + 1) * 3
-    power = spectrum[np.ix_(index + half, index + half)] ** 2
-    k = index / BOX
-    kx, ky = k[None, :], k[:, None]
-    out = np.empty(len(cov))
-    for i, each in enumerate(cov):
-        spread = each[0, 0] * kx**2 + each[1, 1] * ky**2 + 2.0 * each[0, 1] * kx * ky
-        out[i] = (power * np.exp(-4.0 * np.pi**2 * spread)).sum()
-    return np.asarray(np.sqrt(out) * 3.0 * band.pixel_scale / BOX)
 
 
 def _contours(
@@ -456,7 +404,7 @@ def _contours(
 
     inside = (nodes > 0) & (nodes < pixels - 1)
     hidden = ~(inside[:, None] & inside[None, :])
-    sky, _ = _noise(FILTERS[_REFERENCE])
+    sky, _ = sky_noise(FILTERS[_REFERENCE], synthesise_psf(_REFERENCE))
     out: list[Galaxy] = []
     for host in galaxies:
         efficiency = float(lattice.lens.efficiency(host.z))

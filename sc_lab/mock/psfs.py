@@ -90,13 +90,51 @@ class SyntheticPsf:
     ----------
     band : str
         Name of the filter.
-    spectrum : ndarray, shape (m, m)
-        Fourier coefficients at multiples of 1 / `BOX` cycles per arcsec, zero frequency in the middle; real,
-        because every part of the PSF is symmetric about its centre.
+    spectrum : ndarray, shape (m, m), m odd
+        Fourier coefficients at multiples of 1 / `BOX` cycles per arcsec, zero frequency in the middle; real where
+        the PSF is symmetric about its centre.
     """
 
     band: str
-    spectrum: FloatArray
+    spectrum: npt.NDArray[Any]
+
+    @classmethod
+    def from_stamp(cls, stamp: FloatArray, pixel_scale: float, *, band: str = "") -> SyntheticPsf:
+        """Take a PSF from a stamp, which must hold all of it.
+
+        Parameters
+        ----------
+        stamp : ndarray, shape (n, n), n odd
+            Centred on the middle pixel; critically sampled. Normalised to 1 here.
+        pixel_scale : float
+            Pixel of the stamp [arcsec]; a whole number of them must fill `BOX`.
+        band : str
+            Name of the filter.
+
+        Returns
+        -------
+        SyntheticPsf
+            The PSF that has the stamp's values at its pixels and no higher frequencies.
+
+        Raises
+        ------
+        InputError
+            If the stamp is even or larger than the box, or its pixels do not fill it.
+        """
+        n, side = stamp.shape[0], round(BOX / pixel_scale)
+        if stamp.shape != (n, n) or n % 2 == 0 or n > side or abs(side * pixel_scale - BOX) > 1e-6 * BOX:
+            msg = (
+                f"the stamp has the shape {stamp.shape} and pixels of {pixel_scale:g} arcsec; give an odd square of at "
+                f"most {BOX:g} arcsec, whose pixel divides {BOX:g} arcsec"
+            )
+            raise InputError(msg)
+        field = np.zeros((side, side))
+        index = (np.arange(n) - n // 2) % side
+        field[np.ix_(index, index)] = stamp / stamp.sum()
+        half = (side - 1) // 2
+        middle = side // 2
+        spectrum = fft.fftshift(fft.fft2(field))[middle - half : middle + half + 1, middle - half : middle + half + 1]
+        return cls(band, spectrum)
 
     def sampled(self, pixel_scale: float) -> FloatArray:
         """Return the PSF at the centres of pixels of any size.
@@ -123,8 +161,8 @@ class SyntheticPsf:
         # A sample at j is sum_m c_m exp(2 pi i m j / n): frequencies n apart fall on one another.
         half = self.spectrum.shape[0] // 2
         index = np.arange(-half, half + 1) % n
-        folded = np.zeros((n, n))
-        rows = np.zeros((n, self.spectrum.shape[1]))
+        folded = np.zeros((n, n), dtype=self.spectrum.dtype)
+        rows = np.zeros((n, self.spectrum.shape[1]), dtype=self.spectrum.dtype)
         np.add.at(rows, index, self.spectrum)
         np.add.at(folded.T, index, rows.T)
         return np.asarray(fft.fftshift(fft.ifft2(folded).real))

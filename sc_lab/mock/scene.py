@@ -56,7 +56,7 @@ class Window:
         """Area over that of the default field."""
         return self.side[0] * self.side[1] / _AREA
 
-    def inside(self, x: FloatArray, y: FloatArray, margin: float = 0.0) -> Any:
+    def inside(self, x: FloatArray, y: FloatArray, *, margin: float = 0.0) -> Any:
         """Return whether places lie inside, by at least a margin.
 
         Parameters
@@ -73,7 +73,7 @@ class Window:
         """
         return (np.abs(x - self.x) <= self.side[0] / 2 - margin) & (np.abs(y - self.y) <= self.side[1] / 2 - margin)
 
-    def draw(self, n: int, rng: np.random.Generator, margin: float = 0.0) -> tuple[FloatArray, FloatArray]:
+    def draw(self, n: int, rng: np.random.Generator, *, margin: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Return places drawn uniformly.
 
         Parameters
@@ -347,7 +347,7 @@ def members(window: Window, pivots: Sequence[float], reference: int, rng: np.ran
     return [
         Member(x[k], y[k], size[k], index[k], shape[k], angle[k], mag[k], flux[k])
         for k in range(n + 2)
-        if k < 2 or window.inside(x[k], y[k], -20.0)
+        if k < 2 or window.inside(x[k], y[k], margin=-20.0)
     ]
 
 
@@ -391,7 +391,7 @@ def hosts(
     for number in range(1, count + 1):
         z = float(0.9 + 5.4 * rng.beta(1.1, 2.6))
         for attempt in range(300):
-            x, y = window.draw(1, rng, margin)
+            x, y = window.draw(1, rng, margin=margin)
             efficiency = float(lattice.lens.efficiency(z))
             mu = abs(1.0 / np.linalg.det(lattice.matrix(x, y, efficiency))[0])
             crowded = any(np.hypot(x[0] - a, y[0] - b) < apart for a, b in taken)
@@ -542,7 +542,7 @@ def globulars(
     size = np.full(n, 3.0)
     cov = (size / HALF_LIGHT / pc)[:, None, None] ** 2 * np.eye(2)
     truth = _unlensed("gc", z, age, size)
-    return Compact(x, y, cov, flux, truth).chosen(window.inside(x, y, -0.5) & (mag > 26.5))
+    return Compact(x, y, cov, flux, truth).chosen(window.inside(x, y, margin=-0.5) & (mag > 26.5))
 
 
 def stars(
@@ -580,7 +580,7 @@ def stars(
     bright = taken.flux[:, reference] > 5.0
     places: list[tuple[float, float]] = []
     for _ in range(n):
-        xs, ys = window.draw(400, rng, margin)
+        xs, ys = window.draw(400, rng, margin=margin)
         free = np.full(400, np.inf)
         for x, y, reach in (
             *((each.x, each.y, 2.5 * each.radius + 0.5) for each in galaxies if each.index != 1.0 or each.radius < 5.0),
@@ -629,7 +629,7 @@ def background(
     cosmology = default_cosmology()
     for z in 0.45 + 5.5 * ((np.arange(slices) + rng.random(slices)) / slices) ** 1.6:
         n = max(1, round(45 * window.share))
-        x, y = window.draw(n, rng, -1.0)
+        x, y = window.draw(n, rng, margin=-1.0)
         efficiency = float(lattice.lens.efficiency(z))
         # Evenly over the source plane: an image is rarer by its magnification.
         mu = np.abs(1.0 / np.linalg.det(lattice.matrix(x, y, efficiency)))

@@ -10,7 +10,7 @@ from sc_lab.cosmology import default_cosmology
 from sc_lab.errors import InputError
 from sc_lab.images import Field
 from sc_lab.mock import MockField, make_field
-from sc_lab.mock.field import _kernel, _noise
+from sc_lab.mock.noise import drizzle_kernel, sky_noise
 from sc_lab.mock.psfs import FILTERS, synthesise_psf
 from sc_lab.mock.rendering import Canvas, Gaussians
 
@@ -57,14 +57,14 @@ def test_noise_is_as_large_as_the_error_map_says(field: MockField, clean: MockFi
 def test_empty_apertures_have_the_stated_depth(band: str, correlated: bool) -> None:
     """5 sigma of a point source in 0.2 arcsec apertures, whether neighbouring pixels are correlated or not."""
     each = FILTERS[band]
-    sky, _ = _noise(each, correlated=correlated)
+    sky, _ = sky_noise(each, synthesise_psf(band), correlated=correlated)
     rng = np.random.default_rng(1)
     unit = rng.standard_normal((600, 600))
     if correlated:
         from scipy.ndimage import correlate1d
 
         for axis in (0, 1):
-            unit = correlate1d(unit, _kernel(), axis=axis, mode="wrap")
+            unit = correlate1d(unit, drizzle_kernel(), axis=axis, mode="wrap")
     radius = 0.1 / each.pixel_scale
     axis = np.arange(-15, 16)
     aperture = (np.hypot(axis[:, None], axis[None, :]) <= radius).astype(float)
@@ -133,7 +133,7 @@ def test_snr_is_that_of_a_matched_filter(field: MockField) -> None:
     cov = np.array([[row["cov_xx"], row["cov_xy"]], [row["cov_xy"], row["cov_yy"]]]) * 0.02**2
     one = Gaussians(np.array([2.0]), np.array([2.0]), cov[None])
     p = Canvas((200, 200), 0.02, one).paint(np.ones(1), synthesise_psf("F150W"))
-    sky, _ = _noise(FILTERS["F150W"])
+    sky, _ = sky_noise(FILTERS["F150W"], synthesise_psf("F150W"))
     # A third of the frequencies, and 4 arcsec instead of the whole plane.
     assert row["snr"] == pytest.approx(row["flux_f150w"].value / sky * np.sqrt((p**2).sum()), rel=2e-3)
 
