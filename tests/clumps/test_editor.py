@@ -164,10 +164,15 @@ def test_a_population_follows_the_list(editor):
 def test_a_list_may_begin_empty(observation, measure, tmp_path):
     editor = ClumpEditor.start(observation, measure=measure, project=tmp_path / "e.sclab")
     assert len(editor.session.current_catalog) == 0
+    empty = population_of(editor.session)
+    assert empty.n == 0
+    assert empty.counts["clumps"] == 0
     assert editor.add(10.0, 0.0) == "c0001"
+    assert population_of(editor.session, previous=empty).ids == ["c0001"]
     assert population_of(editor.session).n == 1
     editor.remove("c0001")
     assert len(editor.session.current_catalog) == 0
+    assert population_of(editor.session).n == 0
     editor.close()
     with Session.open(tmp_path / "e.sclab") as session:
         session.undo()
