@@ -251,6 +251,7 @@ class Run:
         """Measure 2540 clumps."""
         workbench = Tool("workbench", "workbench", 2540, 7)
         floor = Tool("floor", "floor", 7, 7)
+        four = Tool("workbench, 4 plots", "workbench_four", 2540, 4)
         peers = self.peers(
             python,
             {
@@ -280,13 +281,14 @@ class Run:
                 "wb.session.do('set', size_threshold=20, gc_box=[[-1, 0], [-.5, 0], [-.5, .3], [-1, .3]])"
             )
             workbench.browser.pause(1)
+            four.steps(self.of(four.name, "step of size threshold"), "size threshold", n, key)
             for name, (tool, label) in peers.items():
                 if name == "stock floor":
                     continue
                 # The slow ones get fewer steps; a step of theirs takes seconds.
                 fewer = n if name.startswith("glue") else max(2, n // 4)
                 tool.steps(self.of(name, "step of the threshold"), label, fewer, key, warm_up=1)
-        for tool in [floor, workbench, *(tool for tool, _ in peers.values())]:
+        for tool in [floor, four, workbench, *(tool for tool, _ in peers.values())]:
             tool.close()
 
     def large(self, python: str | None) -> None:
@@ -344,17 +346,13 @@ class Run:
                 ratio(
                     f"{series.name}: p95 to the {name}'s", quantile(series.paint, 0.95), quantile(floor.paint, 0.95), 2
                 )
-        threshold = self.series.get("workbench: step of size threshold")
         for name, limit in (("glue-jupyter", 2), ("link_selections", 10)):
             peer = self.series.get(f"{name}: step of the threshold")
-            if peer and peer.paint and threshold:
-                ratio(
-                    f"{name} to the workbench, medians",
-                    median(peer.paint),
-                    median(threshold.paint),
-                    limit,
-                    at_least=True,
-                )
+            for tool in ("workbench", "workbench, 4 plots"):
+                threshold = self.series.get(f"{tool}: step of size threshold")
+                if peer and peer.paint and threshold and threshold.paint:
+                    text = f"{name} to the {tool}, medians"
+                    ratio(text, median(peer.paint), median(threshold.paint), limit, at_least=True)
         large, plain = (
             self.series.get(k)
             for k in ("workbench, 50 000: step of size threshold", "plain bokeh, 50 000: step of the threshold")
