@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sc_lab.completeness.recovery import RECORD, Records
+from sc_lab.completeness.records import Records, from_columns, to_columns
 from sc_lab.errors import InputError
 
 __all__ = ["Checkpoint"]
@@ -38,12 +38,16 @@ class Checkpoint:
         self.path = None if path is None else Path(path)
         self.done: dict[int, Records] = {}
         fresh = int(np.random.SeedSequence().entropy or 0)  # type: ignore[arg-type]  # an int where none was given
-        if self.path is None or not self.path.exists() or self.path.stat().st_size == 0:
+        if self.path is None or not self.path.exists() or (self.path.is_file() and not self.path.stat().st_size):
             self.entropy = fresh if run["entropy"] is None else int(run["entropy"])
             if self.path is not None:
                 self._begin({**run, "entropy": self.entropy})
             return
-        lines = self.path.read_bytes().split(b"\n")
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except OSError as problem:
+            msg = f"the checkpoint {self.path} cannot be read ({problem.strerror}); give the name of a file"
+            raise InputError(msg) from problem
         known = _header(lines[0], self.path)
         self.entropy = int(known["entropy"]) if run["entropy"] is None else int(run["entropy"])
         wanted = json.loads(json.dumps({**run, "entropy": self.entropy}))
@@ -93,68 +97,6 @@ class Checkpoint:
         if self.path is not None:
             with self.path.open("a") as file:
                 file.write(json.dumps({"batch": batch, "records": to_columns(records)}) + "\n")
-
-
-def to_columns(records: Records) -> dict[str, list[Any]]:
-    """Return records as lists that JSON keeps exactly; None where a number is missing.
-
-    Parameters
-    ----------
-    records : ndarray of `RECORD`
-        Injected clumps.
-
-    Returns
-    -------
-    dict of list
-        By column.
-    """
-    out = {}
-    for name in RECORD.names or ():
-        values = records[name]
-        out[name] = [None if v != v else v for v in values.tolist()]  # noqa: PLR0124 - only NaN differs from itself
-    return out
-
-
-def from_columns(columns: Any) -> Records:
-    """Return the records that `to_columns` made lists of, or refuse others in words.
-
-    Parameters
-    ----------
-    columns : mapping of list
-        By column.
-
-    Returns
-    -------
-    ndarray of `RECORD`
-        Injected clumps.
-
-    Raises
-    ------
-    InputError
-        If a column is missing, of another length or not of numbers.
-    """
-    names = RECORD.names or ()
-    missing = [name for name in names if name not in columns]
-    if missing:
-        msg = (
-            f"the injected clumps have no column {', '.join(missing[:5])}; give a file that Completeness.to_file wrote"
-        )
-        raise InputError(msg)
-    out = np.empty(len(columns["x"]), dtype=RECORD)
-    for name in names:
-        values = columns[name]
-        if len(values) != len(out):
-            msg = f"column {name} of the injected clumps has {len(values)} rows, x has {len(out)}; the file is damaged"
-            raise InputError(msg)
-        try:
-            if RECORD[name].kind == "f":
-                out[name] = [np.nan if v is None else v for v in values]
-            else:
-                out[name] = values
-        except (TypeError, ValueError, OverflowError):
-            msg = f"column {name} of the injected clumps is not of numbers; the file is damaged"
-            raise InputError(msg) from None
-    return out
 
 
 def _header(line: bytes, path: Path) -> dict[str, Any]:

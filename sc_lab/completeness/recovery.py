@@ -4,58 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from sc_lab.completeness.records import RECORD, Outcome, Records, true_flux, true_shape
 from sc_lab.completeness.tiles import Tile
 from sc_lab.detection.host import running_median
 from sc_lab.detection.sources import find_peaks
+from sc_lab.errors import InputError
 from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, fit_boxes
 from sc_lab.photometry.rendering import make_kernel, render
 from sc_lab.photometry.sizes import measure_sizes
 from sc_lab.units import FloatArray
 
-__all__ = ["RECORD", "Detector", "Outcome", "Recipe", "estimate_gain", "run_batch"]
-
-Records: TypeAlias = npt.NDArray[np.void]
+__all__ = ["Detector", "Recipe", "estimate_gain", "run_batch"]
 
 #: ``detector(data, error, *, psf, pixel_scale)`` returns a table with x and y [px], and optionally snr and flux.
 Detector: TypeAlias = Callable[..., Any]
 
-#: AB magnitude of 1 nJy.
-_ZERO_POINT = 31.4
 #: Pixels by which a place leaves its node of the grid at most.
 _JITTER = 1.0
 _BACKGROUND_SIZE = 21
-
-
-class Outcome(IntEnum):
-    """What became of an injected clump."""
-
-    #: No detection within the match radius.
-    MISSED = 0
-    #: Detected, and the detection is the clump's own.
-    RECOVERED = 1
-    #: The detection there was known before: its source was at least half as bright as what is found now.
-    PREEXISTING = 2
-
-
-#: One injected clump: place and truth, outcome, detection, fit. Pixels are those of the band, sizes px, fluxes nJy.
-RECORD = np.dtype(
-    [
-        *((name, np.float64) for name in ("x", "y", "mag", "size", "axis_ratio", "theta", "background")),
-        ("outcome", np.int64),
-        ("crowded", np.int64),
-        *((name, np.float64) for name in ("x_found", "y_found", "snr")),
-        ("fit_status", np.int64),
-        *((name, np.float64) for name in ("flux", "flux_err", "x_fit", "x_err", "y_fit", "y_err")),
-        *((name, np.float64) for name in ("cxx", "cyy", "cxy", "c_err", "std_maj", "std_min", "dchi2_point")),
-    ]
-)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -220,40 +192,6 @@ def _draw_truth(out: Records, recipe: Recipe, rng: np.random.Generator) -> None:
     out["theta"] = rng.uniform(0, np.pi, len(out))
 
 
-def true_shape(records: Records) -> FloatArray:
-    """Return Cxx, Cyy, Cxy of injected clumps.
-
-    Parameters
-    ----------
-    records : ndarray of `RECORD`
-        Injected clumps.
-
-    Returns
-    -------
-    ndarray, shape (n, 3)
-        Covariance before the PSF [px^2].
-    """
-    major, minor = records["size"] ** 2 / records["axis_ratio"], records["size"] ** 2 * records["axis_ratio"]
-    c, s = np.cos(records["theta"]), np.sin(records["theta"])
-    return np.stack([c**2 * major + s**2 * minor, s**2 * major + c**2 * minor, c * s * (major - minor)], axis=-1)
-
-
-def true_flux(records: Records) -> FloatArray:
-    """Return the fluxes of injected clumps.
-
-    Parameters
-    ----------
-    records : ndarray of `RECORD`
-        Injected clumps.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        Total flux [nJy].
-    """
-    return np.asarray(10.0 ** ((_ZERO_POINT - records["mag"]) / 2.5), dtype=np.float64)
-
-
 def _inject(
     tile: Tile, rows: Records, kernel: Any, recipe: Recipe, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
@@ -294,11 +232,18 @@ def _detected(data: FloatArray, error: FloatArray, psf: Any, pixel_scale: float,
         table = table[np.asarray(table["snr"]) >= least]
     else:
         table = recipe.detector(data, error, psf=psf, pixel_scale=pixel_scale)
-    names = table.colnames if hasattr(table, "colnames") else list(table)
-    x = np.asarray(table["x"], dtype=np.float64)
-    columns = [np.asarray(table[name], dtype=np.float64) if name in names else np.full(x.shape, np.nan)
-               for name in ("y", "snr", "flux")]  # fmt: skip
-    return np.stack([x, *columns], axis=1)
+    try:
+        names = list(getattr(table, "colnames", table))
+        x = np.asarray(table["x"], dtype=np.float64)
+        missing = np.full(x.shape, np.nan)
+        more = [np.asarray(table[name], dtype=np.float64) if name in names else missing for name in ("snr", "flux")]
+        return np.stack([x, np.asarray(table["y"], dtype=np.float64), *more], axis=1).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError) as problem:
+        msg = (
+            f"the detector returned {type(table).__name__} ({problem}); give a table with the columns x and y [px], "
+            "one row for each detection, and snr and flux where they are known"
+        )
+        raise InputError(msg) from problem
 
 
 def _match(rows: Records, found: FloatArray, before: FloatArray, radius: float) -> None:

@@ -2,120 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
 from sc_lab.cmf.selection import Selection
-from sc_lab.completeness.checkpoint import from_columns, to_columns
-from sc_lab.completeness.recovery import RECORD, Outcome, Records, true_flux, true_shape
+from sc_lab.completeness.files import read_file, to_qtable, write_file
+from sc_lab.completeness.records import Outcome, Records, true_flux, true_shape
+from sc_lab.completeness.statistics import Bias, Cells, Pull, middle_and_scatter
 from sc_lab.errors import InputError, ScLabWarning
 from sc_lab.photometry.sizes import STD_LIMIT, size_classes
 from sc_lab.units import MASS, FloatArray, value_in
 
-__all__ = ["CLASSES", "Bias", "Cells", "Completeness", "Pull"]
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["CLASSES", "Completeness"]
 
 #: Size classes in the order of the confusion matrix.
 CLASSES = ("unresolved", "one_axis", "resolved")
 
-_FORMAT = "sc-lab completeness"
-_VERSION = 1
 _BACKGROUND_BINS = 3
-#: Median absolute deviation to standard deviation of a normal distribution.
-_MAD_TO_STD = 1.482602218505602
-_UNITS = {
-    **dict.fromkeys(("flux", "flux_err"), u.nJy),
-    **dict.fromkeys(
-        ("x", "y", "size", "x_found", "y_found", "x_fit", "x_err", "y_fit", "y_err", "std_maj", "std_min"), u.pix
-    ),
-    **dict.fromkeys(("cxx", "cyy", "cxy", "c_err"), u.pix**2),
-    "mag": u.ABmag,
-    "theta": u.rad,
-    "background": u.nJy / u.pix**2,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Counts in the cells of a grid, and the chance to be detected with its binomial error.
-
-    Attributes
-    ----------
-    injected, recovered : ndarray of int
-        Clumps, by the axes asked for.
-    """
-
-    injected: npt.NDArray[np.int64]
-    recovered: npt.NDArray[np.int64]
-
-    @property
-    def fraction(self) -> FloatArray:
-        """Recovered share; NaN where nothing was injected."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self.recovered / self.injected, dtype=np.float64)
-
-    @property
-    def interval(self) -> tuple[FloatArray, FloatArray]:
-        """Ends of the 68 % interval of the chance: quantiles of Beta(k + 1/2, n - k + 1/2), Jeffreys' prior."""
-        from scipy.special import betaincinv
-
-        a, b = self.recovered + 0.5, self.injected - self.recovered + 0.5
-        low, high = (np.asarray(betaincinv(a, b, q), dtype=np.float64) for q in (0.16, 0.84))
-        # Where all or none were found the interval ends there, as the share itself must lie in it.
-        low = np.where(self.recovered == 0, 0.0, low)
-        high = np.where(self.recovered == self.injected, 1.0, high)
-        return low, high
-
-    @property
-    def expected(self) -> FloatArray:
-        """Mean of the same posterior, (k + 1/2) / (n + 1): never exactly 0 or 1."""
-        return np.asarray((self.recovered + 0.5) / (self.injected + 1.0), dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class Bias:
-    """Medians and scatter of a measured quantity about the truth, by magnitude and size.
-
-    Attributes
-    ----------
-    median, scatter : ndarray, shape (n_magnitudes, n_sizes)
-        Median, and 1.48 times the median absolute deviation; NaN where fewer than five clumps were measured.
-    n : ndarray of int, shape (n_magnitudes, n_sizes)
-        Clumps measured.
-    """
-
-    median: FloatArray
-    scatter: FloatArray
-    n: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Pull:
-    """Distribution of (measured - true) / error.
-
-    Attributes
-    ----------
-    median : float
-        0 where there is no bias.
-    width : float
-        1.48 times the median absolute deviation: the factor by which errors of the fit would have to be scaled.
-    n : int
-        Clumps measured.
-    """
-
-    median: float
-    width: float
-    n: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -517,26 +432,17 @@ class Completeness:
         for name, (offset, error) in values.items():
             good = np.isfinite(offset) & (error > 0)
             pull = offset[good] / error[good]
-            middle = float(np.median(pull)) if len(pull) else math.nan
-            width = float(_MAD_TO_STD * np.median(np.abs(pull - middle))) if len(pull) else math.nan
-            out[name] = Pull(middle, width, len(pull))
+            out[name] = Pull(*middle_and_scatter(pull), len(pull))
         return out
 
     # ---- tables and files -----------------------------------------------------------------
 
     @property
-    def injections(self) -> Any:
-        """Injected clumps as a QTable: place and truth, outcome, detection, fit."""
-        from astropy.table import QTable
+    def injections(self) -> QTable:
+        """Injected clumps as a table: place and truth, outcome (`Outcome`), detection, fit."""
+        return to_qtable(self._records)
 
-        table = QTable()
-        for name in RECORD.names or ():
-            values = self._records[name].copy()
-            table[name] = values * _UNITS[name] if name in _UNITS and name != "mag" else values
-        table["mag"] = self._records["mag"] * u.ABmag
-        return table
-
-    def to_table(self) -> Any:
+    def to_table(self) -> QTable:
         """Return completeness, biases and scatter as a table.
 
         Returns
@@ -583,31 +489,7 @@ class Completeness:
         InputError
             If the ending is another, the file exists, or cannot be written.
         """
-        target = Path(path)
-        kind = _kind(target)
-        if target.exists() and not overwrite:
-            msg = f"{target} exists; give another name, or overwrite=True"
-            raise InputError(msg)
-        head = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "settings": dict(self.settings),
-            "cautions": list(self.cautions),
-        }
-        try:
-            if kind == "json":
-                target.write_text(json.dumps({**head, "injections": to_columns(self._records)}, allow_nan=False))
-            else:
-                from astropy.table import Table
-
-                table = Table(self._records)
-                for name, unit in _UNITS.items():
-                    table[name].unit = "mag(AB)" if name == "mag" else unit
-                table.meta = head
-                table.write(target, format="ascii.ecsv", overwrite=True)
-        except OSError as problem:
-            msg = f"{target} cannot be written ({problem.strerror}); give a file in a folder that exists"
-            raise InputError(msg) from problem
+        write_file(path, self._records, settings=self.settings, cautions=self.cautions, overwrite=overwrite)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Completeness:
@@ -628,30 +510,8 @@ class Completeness:
         InputError
             If the file is missing, or is something else.
         """
-        source = Path(path)
-        kind = _kind(source)
-        try:
-            if kind == "json":
-                head = json.loads(source.read_text())
-                columns = head["injections"]
-            else:
-                from astropy.table import Table
-
-                table = Table.read(source, format="ascii.ecsv")
-                head = dict(table.meta)
-                columns = {name: np.ma.filled(table[name], np.nan).tolist() for name in table.colnames}
-            ours = head["format"] == _FORMAT and head["version"] == _VERSION
-            settings, cautions = dict(head["settings"]), tuple(str(each) for each in head["cautions"])
-        except OSError as problem:
-            msg = f"{source} cannot be read ({problem.strerror or problem}); check its name"
-            raise InputError(msg) from problem
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            msg = f"{source} is no completeness file, or is damaged; give one that Completeness.to_file wrote"
-            raise InputError(msg) from problem
-        if not ours:
-            msg = f"{source} is of another kind or a later version of SC Lab; give one that Completeness.to_file wrote"
-            raise InputError(msg)
-        return cls.from_records(from_columns(columns), settings=settings, cautions=cautions)
+        records, settings, cautions = read_file(path)
+        return cls.from_records(records, settings=settings, cautions=cautions)
 
     def __repr__(self) -> str:
         share = float(np.mean(self._records["outcome"] == Outcome.RECOVERED))
@@ -708,9 +568,7 @@ class Completeness:
         for cell in np.ndindex(shape):
             values = offset[good & (i == cell[0]) & (j == cell[1])]
             n[cell] = len(values)
-            if len(values) >= 5:
-                median[cell] = np.median(values)
-                scatter[cell] = _MAD_TO_STD * np.median(np.abs(values - median[cell]))
+            median[cell], scatter[cell] = middle_and_scatter(values, least=5)
         return Bias(median, scatter, n)
 
 
@@ -724,11 +582,3 @@ def _place(
     first = np.clip(np.searchsorted(nodes, values, side="right") - 1, 0, len(nodes) - 2)
     share = np.clip((values - nodes[first]) / (nodes[first + 1] - nodes[first]), 0.0, 1.0)
     return (first, first + 1), share
-
-
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in {"json", "ecsv"}:
-        msg = f"{path} ends in {path.suffix or 'nothing'}; completeness files end in .json or .ecsv"
-        raise InputError(msg)
-    return kind

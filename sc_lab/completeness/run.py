@@ -14,7 +14,8 @@ import astropy.units as u
 import numpy as np
 
 from sc_lab.completeness.checkpoint import Checkpoint
-from sc_lab.completeness.recovery import RECORD, Detector, Recipe, Records, estimate_gain, run_batch
+from sc_lab.completeness.records import RECORD, Records
+from sc_lab.completeness.recovery import Detector, Recipe, estimate_gain, run_batch
 from sc_lab.completeness.result import Completeness
 from sc_lab.completeness.tiles import Tile, Window, read_tile, region_windows
 from sc_lab.errors import InputError, ScLabError

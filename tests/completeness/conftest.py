@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sc_lab.completeness import Completeness
-from sc_lab.completeness.recovery import RECORD, Outcome
+from sc_lab.completeness.records import RECORD, Outcome
 from sc_lab.images import Field
 
 #: Standard deviation of the Gaussian PSF [px]: full width at half maximum 2.9 px, as F150W at 0.02 arcsec.

@@ -8,7 +8,8 @@ from astropy.table import Table
 from scipy.stats import norm
 
 from sc_lab.completeness import inject_recover
-from sc_lab.completeness.recovery import Outcome, Recipe, _inject, _match, estimate_gain, run_batch
+from sc_lab.completeness.records import RECORD, Outcome
+from sc_lab.completeness.recovery import Recipe, _inject, _match, estimate_gain, run_batch
 from sc_lab.completeness.tiles import read_tile, region_windows
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.photometry.rendering import make_kernel
@@ -122,8 +123,6 @@ def test_recovered_clumps_have_the_fluxes_and_sizes_they_were_given(host_field):
 
 
 def rows_at(places):
-    from sc_lab.completeness.recovery import RECORD
-
     rows = np.zeros(len(places), dtype=RECORD)
     rows["x"], rows["y"] = np.transpose(places)
     return rows
