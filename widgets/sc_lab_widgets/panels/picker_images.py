@@ -26,6 +26,7 @@ __all__ = [
     "place_of",
     "residual_bytes",
     "stretched",
+    "thinned",
 ]
 
 #: Largest side of a cut-out sent to the browser [px]; beyond it the message would take longer than a click may.
@@ -92,6 +93,35 @@ def box_around(x: Any, y: Any, shape: tuple[int, int], *, pad: float = 0.12) -> 
     # A cut-out that sticks out is moved in; a mosaic smaller than it is shown whole.
     x0, y0 = max(min(x0, nx - n), 0), max(min(y0, ny - n), 0)
     return Box(x0, y0, min(n, nx), min(n, ny))
+
+
+def thinned(outline: np.ndarray, most: int = 24) -> np.ndarray:
+    """Return a polygon with few enough vertices to be edited by hand.
+
+    Parameters
+    ----------
+    outline : ndarray, shape (n, 2)
+        Vertices [px].
+    most : int
+        Vertices wanted at most.
+
+    Returns
+    -------
+    ndarray, shape (m, 2)
+        Some of the vertices; all of them where they are few.
+    """
+    if len(outline) <= most:
+        return outline
+    from shapely.geometry import Polygon
+
+    tolerance = 0.25
+    while len(outline) > most:
+        simpler = Polygon(outline).simplify(tolerance)
+        if simpler.geom_type != "Polygon" or simpler.is_empty:
+            break
+        outline = np.asarray(simpler.exterior.coords)[:-1]
+        tolerance *= 1.5
+    return outline
 
 
 def levels(image: np.ndarray, *, low: float = 0.25, high: float = 0.9995) -> tuple[float, float, float]:
