@@ -426,8 +426,13 @@ class ClumpEditor:
             fresh, rows = None, None
         if rows is not None or edit == "remove_clump":
             arguments |= {} if rows is None else {"rows": rows}
-        self.session.do(edit, **arguments, **self._said())
-        self.measured = fresh
+        # Subscribers of the session look at the fits too, so they have to be there before the step is taken.
+        before, self.measured = self.measured, fresh
+        try:
+            self.session.do(edit, **arguments, **self._said())
+        except BaseException:
+            self.measured = before
+            raise
 
     def _differing(self, fresh: Measured, among: set[str]) -> list[int]:
         """Return the rows of a measurement, out of some, that the list does not hold already."""
