@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
 from sc_lab.cmf.selection import Selection
 from sc_lab.completeness.files import read_file, to_qtable, write_file
@@ -203,7 +204,9 @@ class Completeness:
 
         Notes
         -----
-        Linear between the nodes of the grid, of (k + 1/2) / (n + 1). Beyond the grid the value at its rim holds; a
+        Between the nodes of the grid the log odds of (k + 1/2) / (n + 1) are linear in magnitude and size: completeness
+        falls much like a logistic function, and straight lines between half-magnitude nodes would bias the slope of a
+        mass function by half its error. Beyond the grid the value at its rim holds; a
         warning tells where that is not near 0 at the faint end or not near its plateau at the bright one.
         """
         mag, radius = np.broadcast_arrays(
@@ -213,11 +216,10 @@ class Completeness:
         self._warn_beyond(mag, table)
         i, f = _place(mag, self.magnitudes)
         j, g = _place(radius, self.sizes)
-        return np.asarray(
-            (1 - f) * ((1 - g) * table[i[0], j[0]] + g * table[i[0], j[1]])
-            + f * ((1 - g) * table[i[1], j[0]] + g * table[i[1], j[1]]),
-            dtype=np.float64,
-        )
+        odds = logit(table)
+        bright = (1 - g) * odds[i[0], j[0]] + g * odds[i[0], j[1]]
+        faint = (1 - g) * odds[i[1], j[0]] + g * odds[i[1], j[1]]
+        return np.asarray(expit((1 - f) * bright + f * faint), dtype=np.float64)
 
     def limit(
         self, chance: float, size: Any, *, axis_ratio: float | None = None, background: int | None = None
@@ -251,13 +253,14 @@ class Completeness:
         radius = self._pixels(size)
         table = self._table(axis_ratio, background)
         j, g = _place(radius.ravel(), self.sizes)
-        curves = (1 - g) * table[:, j[0]] + g * table[:, j[1]]
+        curves = (1 - g) * logit(table)[:, j[0]] + g * logit(table)[:, j[1]]
+        level = float(logit(chance))
         out = np.full(curves.shape[1], np.nan)
         for k, curve in enumerate(curves.T):
-            crossing = np.flatnonzero((curve[:-1] >= chance) & (curve[1:] < chance))
+            crossing = np.flatnonzero((curve[:-1] >= level) & (curve[1:] < level))
             if len(crossing):
                 i = crossing[-1]
-                share = (curve[i] - chance) / (curve[i] - curve[i + 1])
+                share = (curve[i] - level) / (curve[i] - curve[i + 1])
                 out[k] = self.magnitudes[i] + share * (self.magnitudes[i + 1] - self.magnitudes[i])
         return out.reshape(radius.shape)
 
