@@ -6,6 +6,7 @@ Signature, for those who build on it::
     ClumpEditor.start(observation, clumps=None, *, project=None, name="", progress=None, cancel=None)
     .session, .observation, .galaxies, .clumps (id, ra, dec, galaxy, provenance), .measured (or None), .fits
     .add(ra, dec, *, galaxy=None) -> id            .remove(ids) -> None
+    .add_all([(ra, dec), ...], *, galaxy=None, provenance="added") -> [id, ...], one step
     .move(id, ra, dec) -> None                     .split(id, positions=None) -> [id, id]
     .merge(ids) -> id                              .detect(galaxy=None, **options) -> [id, ...]
     .measure_all(*, progress=None, cancel=None) -> bool
@@ -29,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import QTable, Table
 
-from sc_lab.clumps import Measured, Observation, measure
+from sc_lab.clumps import PROVENANCES, Measured, Observation, measure
 from sc_lab.errors import InputError
 from sc_lab.session.clump_rows import ClumpRow, rows_from_json, rows_from_table
 from sc_lab.session.document import canonical_json, check_vertices
@@ -66,9 +67,15 @@ class ClumpEditor:
 
     Examples
     --------
-    >>> editor = ClumpEditor.start(Observation(field=field))  # doctest: +SKIP
-    >>> name = editor.add(64.03816, -24.06771)  # doctest: +SKIP
-    >>> editor.session.undo()  # doctest: +SKIP
+    >>> from sc_lab.mock import make_field
+    >>> field = make_field(seed=1, size=6, bands=["F150W"], galaxies=2)
+    >>> editor = ClumpEditor.start(Observation(field=field))
+    >>> editor.add(*field.galaxies[0].centre)
+    'c0001'
+    >>> editor.session.undo_label
+    'add c0001'
+    >>> editor.session.undo(), len(editor.clumps)
+    (True, 0)
     """
 
     def __init__(self, session: Session, observation: Observation, *, measure: Measure = measure) -> None:
@@ -192,6 +199,45 @@ class ClumpEditor:
             table = _with(self.clumps, [(name, ra, dec, home, "added")])
             self._take("add_clump", table, ids=[name])
             return name
+
+    def add_all(
+        self, positions: Iterable[tuple[float, float]], *, galaxy: str | None = None, provenance: str = "added"
+    ) -> list[str]:
+        """Add several clumps as one step, for instance proposals that the user has accepted.
+
+        Parameters
+        ----------
+        positions : iterable of (float, float)
+            Where they are [deg, ICRS].
+        galaxy : str, optional
+            Galaxy of those that are in no contour.
+        provenance : str
+            Where the positions come from, one of `sc_lab.clumps.PROVENANCES`.
+
+        Returns
+        -------
+        list of str
+            Their names.
+
+        Raises
+        ------
+        InputError
+            If a position is in no galaxy, or cannot be measured. Nothing has changed then.
+        """
+        if provenance not in PROVENANCES:
+            msg = f"provenance is {provenance!r}; give one of {', '.join(PROVENANCES)}"
+            raise InputError(msg)
+        with self._lock:
+            places = [(float(ra), float(dec)) for ra, dec in positions]
+            if not places:
+                return []
+            names = self.session.new_ids(len(places))
+            rows = []
+            for name, (ra, dec) in zip(names, places, strict=True):
+                home = self._home(ra, dec, None if self.galaxy_at(ra, dec) is not None else galaxy)
+                rows.append((name, ra, dec, home, provenance))
+            self._take("add_clump", _with(self.clumps, rows), ids=names)
+            return names
 
     def remove(self, ids: str | Iterable[str]) -> None:
         """Take clumps off the list.
