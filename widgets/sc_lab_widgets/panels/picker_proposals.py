@@ -29,6 +29,7 @@ class Proposal:
     ra: float
     dec: float
     note: str
+    provenance: str = "auto"
 
 
 class Proposals:
@@ -92,7 +93,7 @@ class Proposals:
         notes : list of str
             Where each comes from.
         """
-        items = self._placed({"ra": ra, "dec": dec}, notes)
+        items = self._placed({"ra": ra, "dec": dec}, notes, "added")
         ny, nx = self.picker.bench.reference.shape
         inside = [p for p in items if -0.5 <= p.x < nx - 0.5 and -0.5 <= p.y < ny - 0.5]
         words = f"{len(inside)} positions read: accept (A) or reject them"
@@ -100,13 +101,13 @@ class Proposals:
             words += f"; {len(items) - len(inside)} more lie outside the images"
         self.show(inside, words)
 
-    def _placed(self, table: Any, notes: list[str]) -> list[Proposal]:
+    def _placed(self, table: Any, notes: list[str], provenance: str = "auto") -> list[Proposal]:
         if not len(notes):
             return []
         ra, dec = (fitted(table, name) if hasattr(table, "colnames") else table[name] for name in ("ra", "dec"))
         x, y = self.picker.bench.reference.to_pixel(ra, dec)
         rows = zip(np.asarray(x, float), np.asarray(y, float), ra, dec, notes, strict=True)
-        return [Proposal(float(a), float(b), float(c), float(d), note) for a, b, c, d, note in rows]
+        return [Proposal(float(a), float(b), float(c), float(d), note, provenance) for a, b, c, d, note in rows]
 
     # ---- what becomes of them --------------------------------------------------------------
     def show(self, items: list[Proposal], words: str = "") -> None:
@@ -172,7 +173,14 @@ class Proposals:
         galaxy = self.picker.galaxy
         home = None if galaxy is None else galaxy.id
         with self.picker.editing():
-            names, refused = self.picker.bench.add_those_possible([(p.ra, p.dec) for p in taken], galaxy=home)
+            names: list[str] = []
+            refused: dict[int, str] = {}
+            for kind in dict.fromkeys(item.provenance for item in taken):
+                numbers = [i for i, item in enumerate(taken) if item.provenance == kind]
+                places = [(taken[i].ra, taken[i].dec) for i in numbers]
+                new, not_new = self.picker.bench.add_those_possible(places, galaxy=home, provenance=kind)
+                names += new
+                refused |= {numbers[i]: why for i, why in not_new.items()}
             self.items, self.picked = left + [taken[i] for i in refused], set()
             self.update()
         words = f"{len(names)} clumps added"

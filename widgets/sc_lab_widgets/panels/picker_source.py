@@ -196,9 +196,9 @@ class Bench:
         return self.editor.add(ra, dec, galaxy=home)
 
     def add_those_possible(
-        self, places: Sequence[tuple[float, float]], *, galaxy: str | None = None
+        self, places: Sequence[tuple[float, float]], *, galaxy: str | None = None, provenance: str = "auto"
     ) -> tuple[list[str], dict[int, str]]:
-        """Add clumps one by one, leaving out those that cannot be measured.
+        """Add clumps as one step; where one cannot be measured, one by one without it.
 
         Parameters
         ----------
@@ -206,6 +206,8 @@ class Bench:
             Positions (ra, dec) [deg].
         galaxy : str, optional
             As for `add`.
+        provenance : str
+            Where the positions come from.
 
         Returns
         -------
@@ -214,10 +216,13 @@ class Bench:
         dict of int to str
             Why each other place was refused.
         """
-        names, refused = [], {}
+        try:
+            return self.editor.add_all(places, galaxy=galaxy, provenance=provenance), {}
+        except ScLabError:
+            names, refused = [], {}
         for number, place in enumerate(places):
             try:
-                names.append(self.add(*place, galaxy=galaxy))
+                names += self.editor.add_all([place], galaxy=galaxy, provenance=provenance)
             except ScLabError as error:
                 refused[number] = str(error)
         return names, refused
