@@ -6,13 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sc_lab.mock.clusters import make_clusters
     from sc_lab.mock.field import MockField, make_field
     from sc_lab.mock.population import MockPopulation, make_population
 
-__all__ = ["MockField", "MockPopulation", "make_field", "make_population"]
+__all__ = ["MockField", "MockPopulation", "make_clusters", "make_field", "make_population"]
 
 #: The field needs the image stages, which the population does without.
 _HOME = {
+    "make_clusters": "sc_lab.mock.clusters",
     "MockField": "sc_lab.mock.field",
     "make_field": "sc_lab.mock.field",
     "MockPopulation": "sc_lab.mock.population",

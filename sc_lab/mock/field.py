@@ -43,7 +43,7 @@ from sc_lab.units import FloatArray, value_in
 if TYPE_CHECKING:
     from sc_lab.lensing import LensModel
 
-__all__ = ["MockField", "make_field"]
+__all__ = ["MockField", "make_field", "tangent_wcs"]
 
 #: Where the picture is centred [arcsec West and North of the brightest galaxy]: the tangential critical curves of
 #: redshifts 1 to 6 cross it.
@@ -169,7 +169,7 @@ def make_field(
     lens = make_lens(*(np.array([getattr(each, part) for each in cluster[2:]]) for part in ("x", "y", "mag")))
     pixels = round(side / _FINE)
     ra, dec = (float(part) for part in lens.to_sky(*_OFFSET))
-    wcs = {scale: _wcs(round(side / scale), scale, ra, dec) for scale in (_FINE, 2 * _FINE)}
+    wcs = {scale: tangent_wcs(round(side / scale), scale, ra, dec) for scale in (_FINE, 2 * _FINE)}
     lattice, nodes = _lattice(lens, wcs[_FINE], pixels)
     galaxies_drawn = hosts(window, lattice, pivots, reference, draw, n=galaxies)
     clump = clumps(galaxies_drawn, lattice, pivots, draw)
@@ -252,8 +252,23 @@ def _checked(seed: Any, size: Any, bands: Sequence[str] | None) -> tuple[int, fl
     return whole, round(side / step) * step, wanted
 
 
-def _wcs(n: int, scale: float, ra: float, dec: float) -> WCS:
-    """Return a tangent projection, north up, east left, about the middle of the mosaic."""
+def tangent_wcs(n: int, scale: float, ra: float, dec: float) -> WCS:
+    """Return a tangent projection, north up, east left, about the middle of a square mosaic.
+
+    Parameters
+    ----------
+    n : int
+        Pixels along one side.
+    scale : float
+        Pixel [arcsec].
+    ra, dec : float
+        Middle of the mosaic [deg].
+
+    Returns
+    -------
+    `~astropy.wcs.WCS`
+        The projection.
+    """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [ra, dec]

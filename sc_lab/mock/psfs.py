@@ -99,17 +99,19 @@ class SyntheticPsf:
     spectrum: npt.NDArray[Any]
 
     @classmethod
-    def from_stamp(cls, stamp: FloatArray, pixel_scale: float, *, band: str = "") -> SyntheticPsf:
+    def from_stamp(cls, stamp: FloatArray, pixel_scale: float, *, band: str = "", energy: float = 1.0) -> SyntheticPsf:
         """Take a PSF from a stamp, which must hold all of it.
 
         Parameters
         ----------
         stamp : ndarray, shape (n, n), n odd
-            Centred on the middle pixel; critically sampled. Normalised to 1 here.
+            Centred on the middle pixel; critically sampled; any normalisation.
         pixel_scale : float
             Pixel of the stamp [arcsec]; a whole number of them must fill `BOX`.
         band : str
             Name of the filter.
+        energy : float
+            Share of a source's flux that the stamp holds; what is beyond it is not painted.
 
         Returns
         -------
@@ -130,7 +132,7 @@ class SyntheticPsf:
             raise InputError(msg)
         field = np.zeros((side, side))
         index = (np.arange(n) - n // 2) % side
-        field[np.ix_(index, index)] = stamp / stamp.sum()
+        field[np.ix_(index, index)] = stamp * (energy / stamp.sum())
         half = (side - 1) // 2
         middle = side // 2
         spectrum = fft.fftshift(fft.fft2(field))[middle - half : middle + half + 1, middle - half : middle + half + 1]
