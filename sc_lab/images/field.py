@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 
 from sc_lab.errors import InputError
 from sc_lab.images.band import Band
-from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, open_image
+from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, hdu_headers, open_image
 from sc_lab.images.headers import assumed_wcs, header_pixel_scale, read_wcs, unit_to_njy, wcs_pixel_scale
 from sc_lab.images.psf import Psf, as_psf
 
@@ -382,7 +382,7 @@ class Field:
                 wanted = _pick(scales, name, bands, "noise_scale")
                 if wanted is not None:
                     bands[name] = _with_noise(band.with_changes(cautions=()), wanted, list(band.cautions))
-        if now["reference"] not in bands:
+        if "reference" not in changes and now["reference"] not in bands:
             now["reference"] = None
         return type(self)(bands.values(), **now)
 
@@ -603,13 +603,12 @@ def _beside(
 ) -> tuple[str, PixelSource | None, list[str]]:
     """Look for errors in the image's own file."""
     if Path(source).is_file():
+        there = hdu_headers(source, unpack_limit=unpack_limit)
         for extension, kind in (("ERR", "error"), ("RMS", "error"), ("WHT", "weight"), ("IVAR", "weight")):
-            try:
+            if extension in there:
                 pixels, _, _ = open_image(source, hdu=extension, unpack_limit=unpack_limit)
-            except InputError:
-                continue
-            if pixels.shape == image.shape:
-                return kind, pixels, [f"{band}: {kind}s are read from the extension {extension} beside the image"]
+                if pixels.shape == image.shape:
+                    return kind, pixels, [f"{band}: {kind}s are read from the extension {extension} beside the image"]
     return "", None, [f"{band}: no error map; the scatter of its sky pixels is measured and used for all of them"]
 
 

@@ -28,6 +28,7 @@ __all__ = ["UNPACK_LIMIT", "ArrayPixels", "PixelSource", "hdu_headers", "open_im
 UNPACK_LIMIT = 8 * 1024**3
 #: Unpacked data below this stay in memory; larger ones go to an unnamed file, which the system removes by itself.
 _IN_MEMORY = 64 * 1024**2
+_SEARCHED = 16 * 1024**2
 _BLOCK = 2880
 #: A header of 20 000 cards; without a bound a broken file would be read to its end in search of END.
 _HEADER_BLOCKS = 556
@@ -209,11 +210,13 @@ def hdu_headers(path: str | os.PathLike[str], *, unpack_limit: int = UNPACK_LIMI
     Returns
     -------
     dict
-        Headers of the image extensions.
+        Headers of the image extensions; empty for a large compressed file, which would have to be unpacked whole.
     """
     name = Path(path).name
     with _opened(path) as (stream, packing):
-        units = _scan(stream, name, packing, unpack_limit, None, whole=not packing)
+        if packing and Path(path).stat().st_size > _SEARCHED:
+            return {}
+        units = _scan(stream, name, packing, unpack_limit, None, whole=True)
     return {unit.name or str(unit.index): unit.header for unit in units if unit.image_shape is not None}
 
 
@@ -252,8 +255,7 @@ class _opened:  # noqa: N801 - reads as a verb in "with _opened(path)"
         elif packing == "bzip2":
             stream = bz2.BZ2File(self.raw)
         elif packing == "xz":
-            # The dictionary of an xz stream may ask for gigabytes by itself; an honest one needs 64 MB.
-            stream = lzma.LZMAFile(self.raw)
+            stream = _XzStream(self.raw)
         self.stream = stream
         return cast("IO[bytes]", stream), packing
 
@@ -261,6 +263,29 @@ class _opened:  # noqa: N801 - reads as a verb in "with _opened(path)"
         if self.stream is not self.raw:
             self.stream.close()
         self.raw.close()
+
+
+class _XzStream:
+    """An xz stream whose dictionary may not ask for more memory than an honest one (64 MB at the highest setting)."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=192 * 1024**2)
+
+    def read(self, n_bytes: int) -> bytes:
+        """Return up to ``n_bytes`` unpacked bytes; fewer at the end."""
+        pieces: list[bytes] = []
+        while n_bytes > 0 and not self._decoder.eof:
+            packed = self._raw.read(65536) if self._decoder.needs_input else b""
+            if self._decoder.needs_input and not packed:
+                msg = "it ends too early"
+                raise EOFError(msg)
+            pieces.append(self._decoder.decompress(packed, max_length=n_bytes))
+            n_bytes -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Do nothing: the file is closed by its owner."""
 
 
 def _read(stream: IO[bytes], n_bytes: int, name: str) -> bytes:

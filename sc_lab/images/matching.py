@@ -23,6 +23,8 @@ __all__ = ["kernel_residual", "match_psf", "matching_kernel"]
 #: How much wider than its target a PSF may be and still be called equal to it.
 _SAME_WIDTH = 1.03
 _WORTH_SAYING = 0.08
+#: A pixel is kept when this much of its kernel lies on usable ones; in the corner of a mosaic it is a quarter.
+_LEAST_COVER = 0.1
 
 
 def matching_kernel(
@@ -229,7 +231,7 @@ class _ConvolvedPixels:
         if not good.all():
             # A hole takes light from its surroundings; dividing by what is left of the kernel mends most of it.
             cover = signal.fftconvolve(good.astype(np.float64), self.kernel, mode="same")[inner]
-            out = np.where(here & (cover > 0.5), out / np.where(cover > 0.5, cover, 1.0), np.nan)
+            out = np.where(here & (cover > _LEAST_COVER), out / np.where(cover > _LEAST_COVER, cover, 1.0), np.nan)
         return np.asarray(out)
 
 

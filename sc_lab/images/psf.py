@@ -255,7 +255,11 @@ class Psf:
         positions = np.arange(-half * fine, half * fine + 1) / fine + half
         basis = _interpolation_matrix(core.shape[0], positions)
         smooth = basis @ core @ basis.T
-        pixels = np.count_nonzero(smooth >= smooth.max() / 2) / fine**2
+        above = smooth - smooth.max() / 2
+        # Cells that the contour crosses count by the share of them that it encloses.
+        slope = np.hypot(*np.gradient(smooth))
+        share = np.clip(0.5 + above / np.maximum(slope, 1e-12 * smooth.max()), 0, 1)
+        pixels = float(share.sum()) / fine**2
         return float(2 * np.sqrt(pixels / np.pi) * self.pixel_scale)
 
     def trimmed(self, size: int) -> Psf:

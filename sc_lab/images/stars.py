@@ -205,7 +205,7 @@ def _detected(
 
     ny, nx = image.shape
     corners = [(x, y) for y in range(0, ny, _BLOCK) for x in range(0, nx, _BLOCK)]
-    aperture = max(0.4 / image.pixel_scale, 5.0)
+    aperture = _aperture(image)
     rows: dict[str, list[Any]] = {key: [] for key in ("x", "y", "flux", "snr", "r50", "ellipticity", "usable")}
     for done, (x0, y0) in enumerate(corners):
         if cancel is not None and cancel.is_set():
@@ -267,14 +267,20 @@ def _psf_r50(image: Band) -> float | None:
     """Return the half-light radius of the band's PSF in the same aperture [px]."""
     if image.psf is None:
         return None
-    psf = image.psf
-    aperture = max(0.4 / image.pixel_scale, 5.0) * image.pixel_scale
-    rows, columns = np.indices(psf.stamp.shape) - psf.size // 2
-    radius = np.hypot(rows, columns).ravel() * psf.pixel_scale
-    order = np.argsort(radius)
-    radius, growth = radius[order], np.cumsum(psf.stamp.ravel()[order])
-    whole = np.interp(aperture, radius, growth)
-    return float(np.interp(0.5 * whole, growth, radius) / image.pixel_scale)
+    import sep
+
+    psf = image.psf.resampled(image.pixel_scale) if image.psf.oversampling > 1 else image.psf
+    aperture = _aperture(image)
+    stamp = np.array(psf.stamp)  # the C code insists on one that it could write to
+    at = np.array([float(psf.size // 2)])
+    reach = np.array([min(aperture, psf.size / 2)])
+    flux, _, _ = sep.sum_circle(stamp, at, at, reach)
+    return float(sep.flux_radius(stamp, at, at, reach, 0.5, normflux=flux, subpix=10)[0][0])
+
+
+def _aperture(image: Band) -> float:
+    """Return the radius within which fluxes of stars are compared [px]."""
+    return max(0.4 / image.pixel_scale, 5.0)
 
 
 def _star_table(
