@@ -175,7 +175,7 @@ def fermat_differences(lens: LensModel, points: FloatArray, source: tuple[float,
     Its gradient is image - source - deflection, which is integrated along the straight line from the first image,
     so that maps and potentials are treated alike.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(192)
+    nodes, weights = np.polynomial.legendre.leggauss(512)
     t, w = 0.5 * (nodes + 1.0), 0.5 * weights
     start = points[0]
     steps = points - start
