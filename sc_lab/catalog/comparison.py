@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from astropy.table import Table
 __all__ = ["same_rows"]
 
 
-def same_rows(before: Table, after: Table) -> npt.NDArray[np.intp]:
+def same_rows(before: Table, after: Table, *, columns: Sequence[str] | None = None) -> npt.NDArray[np.intp]:
     """Return where the rows of a table stood in an earlier state of it.
 
     Parameters
     ----------
     before, after : `~astropy.table.Table`
-        Validated catalogues.
+        Tables with a column ``id``, such as validated catalogues.
+    columns : sequence of str, optional
+        Columns to compare; all that either has by default.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def same_rows(before: Table, after: Table) -> npt.NDArray[np.intp]:
     here = np.flatnonzero(rows >= 0)
     there = rows[here]
     same = np.ones(len(here), dtype=bool)
-    for name in dict.fromkeys([*before.colnames, *after.colnames]):
+    for name in dict.fromkeys([*before.colnames, *after.colnames] if columns is None else columns):
         if name not in before.colnames or name not in after.colnames:
             table, where = (before, there) if name in before.colnames else (after, here)
             same &= ~_said(table[name])[where]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["assemble"]
 
 _MAG = 2.5 / np.log(10.0)
+_MAS = np.radians(1.0 / 3.6e6)
 #: Below this many sigma a flux is no detection and its magnitude a limit.
 _DETECTED = 3.0
 #: Columns of the fits that number groups and so change without any change of a clump.
@@ -56,7 +57,7 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
     ids = np.array([str(name) for name in clumps["id"].tolist()], dtype=np.str_)
     old = np.full(n, -1)
     if previous is not None and previous.fits is not None and previous.observation is not None:
-        old = same_rows(_comparable(previous.fits), _comparable(fits))
+        old = same_rows(previous.fits, fits, columns=_comparable(fits))
         known = old >= 0
         for name, values in texts.items():
             before = previous.columns[name][np.maximum(old, 0)]
@@ -79,10 +80,9 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
 # ---------------------------------------------------------------------- taking over
 
 
-def _comparable(fits: QTable) -> QTable:
+def _comparable(fits: QTable) -> list[str]:
     """Return the columns of the fits that belong to a clump alone."""
-    names = [name for name in fits.colnames if name not in _BOOKKEEPING and fits[name].dtype.kind in "biufU"]
-    return fits[names]
+    return [name for name in fits.colnames if name not in _BOOKKEEPING and fits[name].dtype.kind in "biufU"]
 
 
 def _same_galaxies(before: Any, now: Any, names: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
@@ -166,8 +166,6 @@ def _columns(
 
 def _delensed(observation: Observation, fits: QTable, z: FloatArray) -> dict[str, npt.NDArray[Any]]:
     """Return magnifications, and sizes in parsec with their errors at fixed magnification."""
-    n = len(fits)
-    models = observation.lens_models
     kind = np.array(fits["size_class"]).astype(np.str_)
     observed, observed_err = value_in(fits["r_eff_obs"], u.mas, "r"), value_in(fits["r_eff_obs_err"], u.mas, "r")
     limit = kind == "unresolved"
@@ -176,33 +174,61 @@ def _delensed(observation: Observation, fits: QTable, z: FloatArray) -> dict[str
     out: dict[str, npt.NDArray[Any]] = {"size_class": kind, "r_eff_obs": observed}
     out["r_eff_obs_err"] = np.where(limit, np.nan, observed_err)
     out["r_eff_is_limit"] = limit
+    out |= _magnified(observation, fits, z)
+    mu, mu_t = out["mu"], out["mu_t"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Inside the radial critical curve the image is stretched radially: the longer side tells the size.
+        stretch = np.fmax(mu_t, mu / mu_t)
+        size = (
+            observed * np.where(kind == "resolved", 1.0 / np.sqrt(mu), 1.0 / stretch) * _parsec_per_mas(observation, z)
+        )
+        # The magnification has errors of its own: the analysis draws it anew, together with mass and size.
+        error = np.where(limit, np.nan, size * observed_err / observed)
+    return out | {"r_eff": size, "r_eff_err_lo": error, "r_eff_err_hi": error.copy()}
+
+
+def _magnified(observation: Observation, fits: QTable, z: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """Return the magnifications of every lens model, the reference first, and what they point out.
+
+    With realisations of a model their medians stand in the catalogue; without, the draws are one guess of a
+    width, whose median is noise: then the model itself stands there.
+    """
+    n, models = len(fits), observation.lens_models
     if not models or not n:
         # Nothing is magnified where nobody has put a lens.
-        arcsec = observation.cosmology.kpc_proper_per_arcmin(np.where(z > 0, z, 1.0)).to_value(u.pc / u.mas)
-        out |= {"mu": np.ones(n), "mu_t": np.ones(n), "r_eff": np.where(z > 0, observed * arcsec, np.nan)}
-        out["lens_flags"] = np.array([""] * n, dtype=np.str_)
-    else:
-        from sc_lab.lensing import LensFlag, delens
+        return {"mu": np.ones(n), "mu_t": np.ones(n), "lens_flags": np.array([""] * n, dtype=np.str_)}
+    from sc_lab.lensing import LensFlag, delens
 
-        found = delens(
-            fits,
-            models,
-            z,
-            n_draws=observation.n_draws,
-            rng=observation.seed,
-            pixel_to_sky=_pixel_to_sky(observation, fits),
-            cosmology=observation.cosmology,
-        )
-        for name in found.colnames:
-            if name.startswith("mu") and find_column(name) is not None:
-                out[name] = _positive(found[name]) if "_err" not in name else _number(found[name])
-        out["r_eff"] = _positive(found["r_eff"].to(u.pc))
-        out["lens_flags"] = np.array([_names(LensFlag, value) for value in found["lens_flags"].tolist()], dtype=np.str_)
-    # The magnification has errors of its own: the analysis draws it anew, together with mass and size.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = np.where(limit, np.nan, out["r_eff"] * observed_err / observed)
-    for side in ("_err_lo", "_err_hi"):
-        out[f"r_eff{side}"] = error.copy()
+    found = delens(
+        fits[["id", "ra", "dec", "cov_xx", "cov_yy", "cov_xy"]],
+        models,
+        z,
+        n_draws=observation.n_draws,
+        rng=observation.seed,
+        pixel_to_sky=_pixel_to_sky(observation, fits),
+        cosmology=observation.cosmology,
+    )
+    out: dict[str, npt.NDArray[Any]] = {}
+    for name in found.colnames:
+        if name.startswith("mu") and find_column(name) is not None:
+            out[name] = _number(found[name]) if "_err" in name else _positive(found[name])
+    flags = np.asarray(found["lens_flags"], dtype=np.int64)
+    guessed = flags & int(LensFlag.GRADIENT_ERROR) > 0
+    for name in ("mu", "mu_t"):
+        best = np.abs(_number(found[f"best_{name}"]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factor = np.where(guessed, best / out[name], 1.0)
+        for side in ("", "_err_lo", "_err_hi"):
+            out[f"{name}{side}"] = out[f"{name}{side}"] * factor
+    out["lens_flags"] = np.array([_names(LensFlag, value) for value in flags.tolist()], dtype=np.str_)
+    return out
+
+
+def _parsec_per_mas(observation: Observation, z: FloatArray) -> FloatArray:
+    """Return the length of a milliarcsecond, worked out once for each galaxy's redshift."""
+    out = np.full(z.shape, np.nan)
+    for each in np.unique(z[z > 0]).tolist():
+        out[z == each] = observation.cosmology.angular_diameter_distance(each).to_value(u.pc) * _MAS
     return out
 
 

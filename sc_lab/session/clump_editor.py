@@ -68,7 +68,7 @@ class ClumpEditor:
     Examples
     --------
     >>> from sc_lab.mock import make_field
-    >>> field = make_field(seed=1, size=6, bands=["F150W"], galaxies=2)
+    >>> field = make_field(seed=1, size=8, bands=["F150W"])
     >>> editor = ClumpEditor.start(Observation(field=field))
     >>> editor.add(*field.galaxies[0].centre)
     'c0001'
