@@ -115,9 +115,9 @@ def test_table_and_plots_share_the_selection(workbench):
 
 def test_a_note_belongs_to_one_clump(workbench):
     workbench.select([workbench.population.ids[8]])
-    workbench._note.value = "looks like a star"
+    workbench._sidebar.note.value = "looks like a star"
     assert dict(workbench.session.document.notes) == {workbench.population.ids[8]: "looks like a star"}
-    assert workbench._note.value == ""
+    assert workbench._sidebar.note.value == ""
 
 
 def test_export_button_writes_what_the_library_writes(workbench, tmp_path):
@@ -127,7 +127,7 @@ def test_export_button_writes_what_the_library_writes(workbench, tmp_path):
 
     write_table(catalog_table(workbench.population), tmp_path / "b.ecsv")
     assert (tmp_path / "a.ecsv").read_bytes() == (tmp_path / "b.ecsv").read_bytes()
-    workbench._file.value = str(tmp_path / "a.ecsv")
+    workbench._sidebar.file.value = str(tmp_path / "a.ecsv")
     with pytest.raises(InputError):
         workbench.export(tmp_path / "a.ecsv")
 
@@ -188,10 +188,10 @@ def test_hostile_names_are_escaped_everywhere(catalog):
     made = Workbench(table)
     made.select([hostile])
     made.session.do("note", id=hostile, text="<script>alert(2)</script>")
-    for widget in (made._status, made._details, made.message):
+    for widget in (made._status, made._sidebar.details, made.message):
         assert "<img" not in widget.value
         assert "<script" not in widget.value
-    assert "&lt;img" in made._details.value
+    assert "&lt;img" in made._sidebar.details.value
     made.message.show(hostile, error=True)
     assert "<img" not in made.message.value
     made.close()

@@ -1,4 +1,4 @@
-"""The workbench: every population panel around one session, in one pane."""
+"""The workbench: the clump picker and every population panel around one session, in one pane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import ipywidgets as ui
 from bokeh.layouts import column, row
 from bokeh.models import Column, LayoutDOM
 
+from sc_lab.clumps import Observation
 from sc_lab.errors import InputError, ScLabError
+from sc_lab.images import Field
+from sc_lab.session.clump_editor import ClumpEditor
 from sc_lab_widgets._binding import SETTING_CONTROLS, bind
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._figures import side_by_side
@@ -19,11 +22,13 @@ from sc_lab_widgets._keys import HELP, KeyBoard
 from sc_lab_widgets._message import Message
 from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Controls, Panel
+from sc_lab_widgets._sidebar import Sidebar
 from sc_lab_widgets.panels.density_size import DensitySizePanel
 from sc_lab_widgets.panels.formation import FormationPanel
 from sc_lab_widgets.panels.gc_colours import GCColourPanel
 from sc_lab_widgets.panels.histograms import HistogramPanel
 from sc_lab_widgets.panels.mass_function import MassFunctionPanel
+from sc_lab_widgets.panels.picker import ClumpPicker
 from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
 from sc_lab_widgets.panels.table import TablePanel
 
@@ -36,14 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Workbench"]
 
-#: Views, in the order of their buttons.
-VIEWS = ("overview", "histograms", "density–size", "mass function")
-_GROUPS = {
-    "Sample": ("size_threshold", "lens_model", "within"),
-    "Mass function": ("age_max", "mass_min", "mass_max", "drop_most_massive"),
-    "Globular clusters": ("gc_cut", "gc_box"),
-    "Cosmology and draws": ("hubble", "omega_m", "omega_de", "n_populations", "seed"),
-}
+#: Views, in the order of their buttons; the first where there are images only.
+VIEWS = ("images", "overview", "histograms", "density–size", "mass function")
 
 
 class Workbench:
@@ -51,14 +50,20 @@ class Workbench:
 
     Parameters
     ----------
-    source : table, str, path, Session or None
+    source : table, str, path, Session, Field, Observation, ClumpEditor or None
         A catalogue (table, or file of any format that `sc_lab.catalog.read_catalog` reads), a
-        project file (``.sclab``), a session, or None for the embedded demonstration.
+        project file (``.sclab``), a session, images with what is measured on them, or None for the
+        embedded demonstration.
     project : str or path, optional
         Project file that keeps every step from now on. One that exists already, for the same
         catalogue, is continued.
-    view : str
-        View shown first: "overview", "histograms", "density–size" or "mass function".
+    clumps : table, optional
+        Where the source is a field or an observation: positions to begin with (``ra``, ``dec`` and
+        optionally ``id`` and ``galaxy``), as `sc_lab.detection.detect_clumps` gives them. They are
+        measured first. The list begins empty without them.
+    view : str, optional
+        View shown first: "images" (the first choice where there are some), "overview",
+        "histograms", "density–size" or "mass function".
 
     Attributes
     ----------
@@ -68,6 +73,8 @@ class Workbench:
         Every control by name: ``wb.controls.size_threshold.value = 30``.
     panels : dict of str to Panel
         The panels made so far, by name.
+    editor : ClumpEditor or None
+        The clump list over the images, where there are some.
 
     Raises
     ------
@@ -76,11 +83,21 @@ class Workbench:
     """
 
     def __init__(
-        self, source: Any = None, *, project: str | PathLike[str] | None = None, view: str = "overview"
+        self,
+        source: Any = None,
+        *,
+        project: str | PathLike[str] | None = None,
+        clumps: Any = None,
+        view: str | None = None,
     ) -> None:
-        self.session: Session = as_session(source)
+        self.editor = _editor_of(source, clumps)
+        self.session: Session = as_session(source) if self.editor is None else self.editor.session
         if project is not None:
-            self.session = _kept_in(self.session, Path(project))
+            if self.editor is None:
+                self.session = _kept_in(self.session, Path(project))
+            else:
+                self.editor = _editor_kept_in(self.editor, Path(project))
+                self.session = self.editor.session
         self.host = Host(self.session)
         self.message = Message()
         self._keys = KeyBoard(self.host, self.message)
@@ -101,12 +118,25 @@ class Workbench:
             "table": TablePanel(host=self.host),
         }
         plot_controls = {name: c for panel in self.panels.values() for name, c in panel.view_controls.items()}
-        chooser = ui.ToggleButtons(options=VIEWS, value="overview", style={"button_width": "auto"})
-        self.controls = Controls(**settings, **plot_controls, view=chooser)
+        self.picker = None if self.editor is None else ClumpPicker(self.editor, host=self.host)
+        views = VIEWS if self.picker else VIEWS[1:]
+        if view is not None and view not in views:
+            msg = f"there is no view {view!r} here; there are {', '.join(views)}"
+            raise InputError(msg)
+        chooser = ui.ToggleButtons(options=views, value=views[0], style={"button_width": "auto"})
+        if self.picker is not None:
+            # First in line: a click on an image is answered there before it is in the population plots.
+            self.panels = {"images": self.picker, **self.panels}
+        self.controls = Controls(
+            **settings, **plot_controls, **(self.picker.view_controls if self.picker else {}), view=chooser
+        )
         chooser.observe(lambda change: self._show(change["new"]), "value")
 
-        self._root = Column(children=[self._overview()], sizing_mode="stretch_width")
-        self._views["overview"] = self._root.children[0]
+        self._plots = self._overview()
+        self._views["overview"] = self._plots
+        if self.picker is not None:
+            self._views["images"] = column(self.picker.root, self._plots, sizing_mode="stretch_width")
+        self._root = Column(children=[self._views[views[0]]], sizing_mode="stretch_width")
         self.pane = BokehPane(self._root, label="SC Lab workbench: linked plots")
         self.host.pane = self.pane
         self.pane.on_gesture_end(lambda gesture: self._release() if gesture.kind == "pointer" else None)
@@ -120,7 +150,7 @@ class Workbench:
             why = f"this project is open read-only, so edits are refused: {self.session.read_only_reason}"
             self.message.show(why, error=True)
         replace_earlier(self)
-        if view != "overview":
+        if view is not None:
             self.controls.view.value = view
 
     # ---- layout ------------------------------------------------------------------------------
@@ -148,114 +178,62 @@ class Workbench:
             # Only what is shown is in the document: hidden figures would be laid out anew at every change of a title.
             self._root.children = [self._views[view]]
             for name, panel in self.panels.items():
-                panel.visible = name == view if name in VIEWS else view == "overview"
+                panel.visible = name == view if name in VIEWS else view in ("images", "overview")
+            if self.picker is not None:
+                for widget in (self.picker.toolbar, self.picker.sidebar):
+                    widget.layout.display = None if view == "images" else "none"
             self.host.refresh()
         self.pane.flush()
 
     def _layout(self, plot_controls: list[str]) -> ui.Widget:
         self._status = ui.HTML()
-        self._details = ui.HTML()
-        buttons = {
-            "undo": ("Undo", "take the last step back (U in the plots)", self._keys.undo),
-            "redo": ("Redo", "do it again (Shift-U)", self._keys.redo),
-            "exclude": (
-                "Exclude / restore",
-                "leave the selected clumps out, or take them back (Delete)",
-                self._exclude,
-            ),
-            "keep": ("Keep", "keep the selected although they lie in the colour box (K)", self._keys.keep),
-            "help": ("Keys", "what clicks and keys do (?)", self._show_help),
-        }
-        self.buttons = {name: self._button(label, tip, action) for name, (label, tip, action) in buttons.items()}
-        self._reason = ui.Text(
-            placeholder="reason, for the record",
-            description="reason",
-            layout={"width": "auto"},
-            continuous_update=False,
-        )
-        self._note = ui.Text(
-            placeholder="note on the selected clump",
-            description="note",
-            layout={"width": "auto"},
-            continuous_update=False,
-        )
-        self._note.observe(self._take_note, "value")
-        self._file = ui.Text(
-            value="star_clusters.ecsv",
-            description="file",
-            layout={"width": "auto"},
-            continuous_update=False,
-            tooltip=".ecsv .fits .vot .csv .parquet .reg .tex",
-        )
-        self._project = ui.Text(
-            value="star_clusters.sclab",
-            description="project",
-            layout={"width": "auto"},
-            continuous_update=False,
-            tooltip="a file that keeps every step from now on",
-        )
-        self._picture = ui.Dropdown(options=sorted(self._pictures()), description="plot", layout={"width": "auto"})
-        self._kind = ui.Dropdown(options=["png", "svg", "ecsv"], description="as", layout={"width": "auto"})
-        export = ui.VBox(
-            [
-                self._file,
-                self._button(
+        self._sidebar = Sidebar(
+            self.controls,
+            plot_controls,
+            actions={
+                "undo": ("Undo", "take the last step back (U in the plots)", self._keys.undo),
+                "redo": ("Redo", "do it again (Shift-U)", self._keys.redo),
+                "exclude": (
+                    "Exclude / restore",
+                    "leave the selected clumps out, or take them back (Delete)",
+                    lambda: self._keys.exclude(self._sidebar.reason.value),
+                ),
+                "keep": ("Keep", "keep the selected although they lie in the colour box (K)", self._keys.keep),
+                "help": ("Keys", "what clicks and keys do (?)", self._show_help),
+            },
+            exports={
+                "catalogue": (
                     "Export catalogue",
                     "write the table, with everything needed to make it again",
-                    lambda: self.export(self._file.value),
+                    lambda: self.export(self._sidebar.file.value),
                 ),
-                self._project,
-                self._button(
+                "project": (
                     "Keep in project",
                     "write every step, done and to come, into a project file",
-                    lambda: self.save_as(self._project.value),
+                    lambda: self.save_as(self._sidebar.project.value),
                 ),
-                self._picture,
-                self._kind,
-                self._button(
-                    "Save plot",
-                    "write the plot beside the notebook",
-                    lambda: self.save_plot(f"{self._picture.value}.{self._kind.value}", self._picture.value),
-                ),
-            ]
+                "plot": ("Save plot", "write the plot beside the notebook", self._save_chosen_plot),
+            },
+            pictures=self._pictures(),
+            message=self.message,
         )
-        groups = [ui.VBox([getattr(self.controls, name) for name in names]) for names in _GROUPS.values()]
-        groups.append(ui.VBox([getattr(self.controls, name) for name in plot_controls]))
-        groups.append(export)
-        titles = [*_GROUPS, "Plot options", "Export"]
-        sections: list[ui.Widget] = []
-        for title, group in zip(titles, groups, strict=True):
-            if title in ("Cosmology and draws", "Export"):
-                sections.append(ui.Accordion(children=[group], titles=(title,), selected_index=None))
-            else:
-                sections += [ui.HTML(f"<b>{title}</b>"), group]
-        edit = ui.Box(
-            [self.buttons[name] for name in ("undo", "redo", "exclude", "keep", "help")],
-            layout=ui.Layout(flex_flow="row wrap"),
-        )
-        sidebar = ui.VBox(
-            [edit, self._reason, self._note, *sections, self._details],
-            layout=ui.Layout(width="330px", flex="0 0 330px", overflow="visible", padding="0 10px 0 0"),
-        )
-        body = ui.VBox([self.controls.view, self.pane], layout=ui.Layout(flex="1 1 0", min_width="0", overflow="auto"))
-        top = ui.VBox([self._status, self.message])
-        whole = ui.VBox([top, ui.HBox([sidebar, body])])
+        self.buttons = self._sidebar.buttons
+        self._sidebar.note.observe(self._take_note, "value")
+        plots: list[ui.Widget] = [self.controls.view, self.pane]
+        beside: list[ui.Widget] = [self._sidebar.widget]
+        if self.picker is not None:
+            # What belongs to the images is shown with them alone.
+            plots.insert(1, self.picker.toolbar)
+            beside.insert(0, self.picker.sidebar)
+        body = ui.VBox(plots, layout=ui.Layout(flex="1 1 0", min_width="0", overflow="auto"))
+        left = ui.VBox(beside, layout=ui.Layout(flex="0 0 auto"))
+        whole = ui.VBox([ui.VBox([self._status, self.message]), ui.HBox([left, body])])
         whole.add_class("sclab-workbench")
         return whole
 
-    def _button(self, label: str, tip: str, action: Callable[[], Any]) -> ui.Button:
-        button = ui.Button(description=label, tooltip=tip, layout={"width": "auto"})
-
-        def pressed(_button: Any) -> None:
-            try:
-                action()
-            except ScLabError as error:
-                self.message.report(error)
-            except OSError as error:
-                self.message.show(f"the file could not be written: {error.strerror or error}", error=True)
-
-        button.on_click(pressed)
-        return button
+    def _save_chosen_plot(self) -> None:
+        chosen = self._sidebar.picture.value
+        self.save_plot(f"{chosen}.{self._sidebar.kind.value}", chosen)
 
     # ---- what follows the session ------------------------------------------------------------
     def _update_texts(self) -> None:
@@ -301,8 +279,8 @@ class Workbench:
         elif len(selection):
             names = ", ".join(html.escape(name) for name in self.host.selected_ids[:12])
             text = f"{len(selection)} selected: {names}{' …' if len(selection) > 12 else ''}"
-        if self._details.value != text:
-            self._details.value = text
+        if self._sidebar.details.value != text:
+            self._sidebar.details.value = text
 
     def _release(self) -> None:
         for panel in self.panels.values():
@@ -341,9 +319,6 @@ class Workbench:
             raise InputError(msg)
         self.host.select([index[name] for name in ids], add=add)
 
-    def _exclude(self) -> None:
-        self._keys.exclude(self._reason.value)
-
     def _take_note(self, change: Any) -> None:
         if not change["new"]:
             return
@@ -354,7 +329,7 @@ class Workbench:
             self.session.do("note", id=self.selected[0], text=change["new"])
         except ScLabError as error:
             self.message.report(error)
-        self._note.value = ""
+        self._sidebar.note.value = ""
 
     def _show_help(self) -> None:
         self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
@@ -461,6 +436,26 @@ class Workbench:
         self.host.close()
         self.pane.close()
         close_tree(self.widget)
+
+
+def _editor_of(source: Any, clumps: Any) -> ClumpEditor | None:
+    """Return the editor behind images, or None for a source without."""
+    if isinstance(source, ClumpEditor) and clumps is None:
+        return source
+    if isinstance(source, Field):
+        source = Observation(field=source)
+    if isinstance(source, Observation):
+        return ClumpEditor.start(source, clumps)
+    if clumps is not None:
+        msg = f"clumps= goes with a Field or an Observation; the source is a {type(source).__name__}"
+        raise InputError(msg)
+    return None
+
+
+def _editor_kept_in(editor: ClumpEditor, project: Path) -> ClumpEditor:
+    """Return the editor whose session keeps its steps in a project file."""
+    session = _kept_in(editor.session, project)
+    return editor if session is editor.session else ClumpEditor(session, editor.observation)
 
 
 def _kept_in(session: Session, project: Path) -> Session:
