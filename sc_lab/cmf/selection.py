@@ -147,7 +147,18 @@ class Selection:
         return self if self.n_objects is None else Selection(self.mass, self.probability[np.asarray(index)])
 
     def same_as(self, other: Selection | None) -> bool:
-        """Whether another selection is the same table."""
+        """Return whether another selection is the same table.
+
+        Parameters
+        ----------
+        other : Selection or None
+            The other one.
+
+        Returns
+        -------
+        bool
+            True where masses and chances are equal.
+        """
         return other is self or (
             other is not None
             and np.array_equal(self.mass, other.mass)

@@ -126,8 +126,19 @@ def inject_recover(
 
     Examples
     --------
-    >>> result = inject_recover(field, magnitudes=[27, 28, 29], n=3000, rng=1)  # doctest: +SKIP
-    >>> result.probability(28.0, 0.5)  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from sc_lab.images import Field
+    >>> y, x = np.mgrid[-8:9, -8:9]
+    >>> field = Field.from_arrays(
+    ...     {"F150W": np.random.default_rng(1).normal(size=(200, 200))},
+    ...     errors={"F150W": 1.0},
+    ...     psfs={"F150W": np.exp(-0.3 * (x**2 + y**2))},
+    ...     psf_scales=0.02,
+    ...     pixel_scales=0.02,
+    ... )
+    >>> result = inject_recover(field, magnitudes=[26, 30], sizes=[0.5], n=100, fit=False, rng=1)
+    >>> [bool(p > 0.9) for p in result.probability([26.0, 30.0], 0.5)]
+    [True, False]
     """
     image = field[field.reference if band is None else band]
     if image.psf is None:

@@ -46,7 +46,13 @@ class Window:
     vertices: FloatArray | None
 
     def inside(self) -> npt.NDArray[np.bool_]:
-        """Return which pixels of the rectangle may hold a centre, shape (ny, nx)."""
+        """Return which pixels of the rectangle may hold a centre.
+
+        Returns
+        -------
+        ndarray of bool, shape (ny, nx)
+            True inside the polygon.
+        """
         if self.vertices is None:
             return np.ones((self.ny, self.nx), dtype=bool)
         return np.asarray(polygon_coverage(self.vertices, self.x0, self.y0, self.nx, self.ny) > 0)
