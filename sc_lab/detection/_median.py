@@ -8,8 +8,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["median_tile"]
-
 
 @numba.njit(cache=True, nogil=True)
 def _change(ranks: Any, y0: int, y1: int, x0: int, x1: int, by: int, fine: Any, middle: Any, coarse: Any) -> int:

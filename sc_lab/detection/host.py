@@ -152,6 +152,8 @@ def running_median(data: Any, *, size: int = 21, mask: Any = None) -> FloatArray
         valid &= ~np.asarray(mask, dtype=bool)
     median = _compiled_median()
     radius = size // 2
+    if median is None:
+        return _plain_median(np.where(valid, image, np.nan), radius)
     step = max(64, _TILE - 2 * radius)
     out = np.full(image.shape, np.nan)
     ny, nx = image.shape
@@ -210,8 +212,24 @@ def _ranked(image: FloatArray, valid: npt.NDArray[np.bool_]) -> tuple[FloatArray
 
 
 @cache
-def _compiled_median() -> Callable[..., None]:
-    """Return the compiled window; the machine code is kept on disk, so only the first use ever waits."""
-    from sc_lab.detection import _median
+def _compiled_median() -> Callable[..., None] | None:
+    """Return the compiled window, kept on disk after its first use; None where nothing can be compiled."""
+    try:
+        from sc_lab.detection._median import median_tile
+    except (ImportError, RuntimeError):
+        # Not installed, or no folder is writable to keep the machine code in.
+        return None
+    compiled: Callable[..., None] = median_tile
+    return compiled
 
-    return _median.median_tile
+
+def _plain_median(image: FloatArray, radius: int) -> FloatArray:
+    """Return the running median by sorting every window: slow, obvious, and what the fast one is tested against."""
+    size = 2 * radius + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, radius, constant_values=np.nan), (size, size))
+    out = np.full(image.shape, np.nan)
+    for row, line in zip(out, windows, strict=True):
+        known = np.isfinite(line).any(axis=(1, 2))
+        if known.any():
+            row[known] = np.nanmedian(line[known], axis=(1, 2))
+    return out

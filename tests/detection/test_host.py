@@ -6,27 +6,26 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sc_lab.detection import host_subtracted, running_median, subtract_host
+from sc_lab.detection import host, host_subtracted, running_median, subtract_host
 from sc_lab.errors import InputError
 
 
 @pytest.mark.parametrize("size", [1, 3, 21, 51])
-@pytest.mark.parametrize("shape", [(37, 61), (5, 90), (1, 1), (200, 190)])
-def test_median_equals_sorting_every_window(size, shape):
+@pytest.mark.parametrize("shape", [(37, 61), (5, 90), (1, 1), (60, 190)])
+def test_fast_median_equals_sorting_every_window(size, shape):
     """Bit by bit: the same two middle values are averaged."""
     rng = np.random.default_rng(3)
     image = rng.normal(size=shape)
     image[rng.random(shape) < 0.1] = np.nan
-    wide = np.pad(image, size // 2, constant_values=np.nan)
-    rows = rng.integers(0, shape[0], 40)
-    columns = rng.integers(0, shape[1], 40)
-    median = running_median(image, size=size)
-    for y, x in zip(rows, columns, strict=True):
-        window = wide[y : y + size, x : x + size]
-        if np.isfinite(window).any():
-            assert median[y, x] == np.nanmedian(window)
-        else:
-            assert np.isnan(median[y, x])
+    image[:, : shape[1] // 3][rng.random((shape[0], shape[1] // 3)) < 0.9] = np.nan
+    assert np.array_equal(running_median(image, size=size), host._plain_median(image, size // 2), equal_nan=True)
+
+
+def test_without_a_compiler_the_answer_is_the_same(monkeypatch):
+    image = np.random.default_rng(1).normal(size=(30, 40))
+    fast = running_median(image, size=5)
+    monkeypatch.setattr(host, "_compiled_median", lambda: None)
+    assert np.array_equal(running_median(image, size=5), fast)
 
 
 def test_median_agrees_with_scipy_where_the_window_is_whole():
