@@ -220,15 +220,15 @@ def _solve_compiled(problem: Problem, *, keep_design: bool) -> Solution:
     """Hand the arrays to the compiled loops."""
     out = empty_solution(problem, keep_design=keep_design)
     kernel = problem.kernel
+    modes, x_table, y_table = kernel.folded
     with warnings.catch_warnings():
         # A home that cannot be written to only means that the next session compiles again.
         warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
         _functions()["fit_many"](
-            kernel.otf_plus,
-            kernel.otf_minus,
+            modes,
             kernel.frequency,
-            kernel.x_table,
-            kernel.y_table,
+            x_table,
+            y_table,
             kernel.width,
             kernel.height,
             np.ascontiguousarray(problem.data),

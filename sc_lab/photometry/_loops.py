@@ -17,80 +17,89 @@ RIDGE = 1e-10
 
 
 def render_source(
-    otf_plus: Any, otf_minus: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
-    x: float, y: float, cxx: float, cyy: float, cxy: float, level: int, modes: Any, rows: Any, out: Any,
+    modes: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
+    x: float, y: float, cxx: float, cyy: float, cxy: float, level: int, wave: Any, rows: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Write the image of one clump (and its derivatives) into ``out``; see `rendering.render_batch`."""
+    """Write the image of one clump (and its derivatives) into ``out``; see `rendering.render_batch`.
+
+    Positions count from the middle of the box, so that pixels on both sides of it share their
+    sums: ``x_table`` and ``y_table`` hold one side only, and even and odd parts are kept apart.
+    ``modes`` is (4, ky, kx): real and imaginary part of the modes (kx, ky), then of (-kx, ky).
+    """
     m = k.size
     a = 2.0 * math.pi * math.pi
-    n_columns = level * width
+    u, v = (width + 1) // 2, (height + 1) // 2
+    n_columns = level * u
+    k_1 = k[1]
+    x -= 0.5 * (width - 1)
+    y -= 0.5 * (height - 1)
+    for j in range(m):
+        damp = math.exp(-a * cxx * k[j] * k[j])
+        wave[0, j], wave[1, j] = damp, damp
+        # The cross term is a geometric series in ky.
+        ratio = math.exp(-2.0 * a * cxy * k_1 * k[j])
+        wave[2, j], wave[3, j] = ratio, 1.0 / ratio
+        wave[4, j], wave[5, j] = math.cos(2.0 * math.pi * x * k[j]), -math.sin(2.0 * math.pi * x * k[j])
     for i in range(m):
-        k_y = k[i]
-        damp_y = math.exp(-a * cyy * k_y * k_y)
-        c_y, s_y = math.cos(2.0 * math.pi * y * k_y), -math.sin(2.0 * math.pi * y * k_y)
-        # The cross term and the phase along x are geometric series in kx.
-        k_1 = k[1]
-        ratio = math.exp(-2.0 * a * cxy * k_1 * k_y)
-        ratio_back = 1.0 / ratio
-        cross, cross_back = damp_y, damp_y
+        damp = math.exp(-a * cyy * k[i] * k[i])
+        c_y, s_y = damp * math.cos(2.0 * math.pi * y * k[i]), -damp * math.sin(2.0 * math.pi * y * k[i])
         for j in range(m):
-            gx, c_x, s_x = modes[4, j], modes[5, j], modes[6, j]
-            if i == 0:
-                gx = math.exp(-a * cxx * k[j] * k[j])
-                c_x, s_x = math.cos(2.0 * math.pi * x * k[j]), -math.sin(2.0 * math.pi * x * k[j])
-                modes[4, j], modes[5, j], modes[6, j] = gx, c_x, s_x
-            g_plus, g_minus = gx * cross, gx * cross_back
-            cross *= ratio
-            cross_back *= ratio_back
-            re, im = otf_plus[i, j].real * g_plus, otf_plus[i, j].imag * g_plus
-            re_b, im_b = otf_minus[i, j].real * g_minus, otf_minus[i, j].imag * g_minus
+            g_plus, g_minus, c_x, s_x = wave[0, j], wave[1, j], wave[4, j], wave[5, j]
+            wave[0, j] = g_plus * wave[2, j]
+            wave[1, j] = g_minus * wave[3, j]
+            re, im = modes[0, i, j] * g_plus, modes[1, i, j] * g_plus
+            re_b, im_b = modes[2, i, j] * g_minus, modes[3, i, j] * g_minus
             # times exp(-2 pi i kx x), its conjugate for the mirrored mode, and exp(-2 pi i ky y) for both
             p_re, p_im = re * c_x - im * s_x, re * s_x + im * c_x
             q_re, q_im = re_b * c_x + im_b * s_x, im_b * c_x - re_b * s_x
             e_re, e_im, o_re, o_im = p_re + q_re, p_im + q_im, p_re - q_re, p_im - q_im
-            modes[0, j], modes[1, j] = e_re * c_y - e_im * s_y, e_re * s_y + e_im * c_y
-            modes[2, j], modes[3, j] = -(o_re * s_y + o_im * c_y), o_re * c_y - o_im * s_y
+            wave[6, j] = e_re * c_y - e_im * s_y
+            wave[7, j] = e_re * s_y + e_im * c_y
+            wave[8, j] = -(o_re * s_y + o_im * c_y)
+            wave[9, j] = o_re * c_y - o_im * s_y
+        # Sums along contiguous memory into scalars: the form that vectorises best.
         for c in range(n_columns):
-            rows[2 * i, c] = 0.0
-            rows[2 * i + 1, c] = 0.0
-        for j in range(m):
-            e_re, e_im, o_re, o_im = modes[0, j], modes[1, j], modes[2, j], modes[3, j]
-            for c in range(n_columns):
-                even, odd = x_table[j, c], x_table[m + j, c]
-                rows[2 * i, c] += e_re * even + o_re * odd
-                rows[2 * i + 1, c] += e_im * even + o_im * odd
-    for r in range(height):
-        first, second, third = modes[7], modes[8], modes[9]
-        for c in range(n_columns):
-            first[c] = 0.0
-            second[c] = 0.0
-            third[c] = 0.0
-        for i in range(2 * m):
-            t = y_table[0, r, i]
-            for c in range(n_columns):
-                first[c] += t * rows[i, c]
-        if level > 1:
-            for i in range(2 * m):
-                t = y_table[1, r, i]
-                for c in range(n_columns - width):
-                    second[c] += t * rows[i, c]
-        if level > 2:
-            for i in range(2 * m):
-                t = y_table[2, r, i]
-                for c in range(width):
-                    third[c] += t * rows[i, c]
-        at = r * width
-        for c in range(width):
-            out[0, at + c] = first[c]
-        if level > 1:
-            for c in range(width):
-                out[1, at + c] = first[width + c]
-                out[2, at + c] = second[c]
-        if level > 2:
-            for c in range(width):
-                out[3, at + c] = first[2 * width + c]
-                out[4, at + c] = third[c]
-                out[5, at + c] = second[width + c]
+            even_re, even_im, odd_re, odd_im = 0.0, 0.0, 0.0, 0.0
+            for j in range(m):
+                even, odd = x_table[0, c, j], x_table[1, c, j]
+                even_re += wave[6, j] * even
+                even_im += wave[7, j] * even
+                odd_re += wave[8, j] * odd
+                odd_im += wave[9, j] * odd
+            rows[0, c, i] = even_re
+            rows[1, c, i] = even_im
+            rows[2, c, i] = odd_re
+            rows[3, c, i] = odd_im
+    right, top = width // 2, height // 2
+    for r in range(v):
+        for order in range(level):
+            # Real rows are even in y and imaginary ones odd; in the first derivative the other way round.
+            sign = -1.0 if order == 1 else 1.0
+            up, down = (top + r) * width, (height - 1 - top - r) * width
+            for power in range(level - order):
+                # which image: 0 itself, 1 d/dx, 2 d/dy, 3 d/dCxx, 4 d/dCyy, 5 d/dCxy
+                if order == 0:
+                    which = power if power < 2 else 3
+                elif order == 1:
+                    which = 2 if power == 0 else 5
+                else:
+                    which = 4
+                flip = -1.0 if power == 1 else 1.0
+                at = power * u
+                for c in range(u):
+                    re, im, re_o, im_o = 0.0, 0.0, 0.0, 0.0
+                    for i in range(m):
+                        t_re, t_im = y_table[order, 0, r, i], y_table[order, 1, r, i]
+                        re += t_re * rows[0, at + c, i]
+                        im += t_im * rows[1, at + c, i]
+                        re_o += t_re * rows[2, at + c, i]
+                        im_o += t_im * rows[3, at + c, i]
+                    even_up, odd_up = re + im, re_o + im_o
+                    even_down, odd_down = sign * (re - im), sign * (re_o - im_o)
+                    out[which, up + right + c] = even_up + odd_up
+                    out[which, up + width - 1 - right - c] = flip * (even_up - odd_up)
+                    out[which, down + right + c] = even_down + odd_down
+                    out[which, down + width - 1 - right - c] = flip * (even_down - odd_down)
 
 
 def scaled_solve(matrix: Any, vector: Any, n: int, factor: Any, scale: Any, answer: Any) -> None:
@@ -123,10 +132,10 @@ def scaled_solve(matrix: Any, vector: Any, n: int, factor: Any, scale: Any, answ
 
 
 def evaluate(
-    otf_plus: Any, otf_minus: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
+    mode_table: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
     data: Any, weight: Any, anchor: Any, centre_mode: Any, shape_mode: Any, prior_sigma: float,
     place: Any, columns: Any, weighted: Any, residual: Any, hessian: Any, gradient: Any, linear: Any,
-    modes: Any, rows: Any, images: Any, factor: Any, scale: Any,
+    wave: Any, rows: Any, images: Any, factor: Any, scale: Any,
 ) -> float:  # fmt: skip
     """Fill design matrix, Hessian and gradient at one place, with flux and plane at their best; return chi^2.
 
@@ -143,8 +152,8 @@ def evaluate(
         if shape_mode[s] > 0:
             level = 3
         render_source(
-            otf_plus, otf_minus, k, x_table, y_table, width, height,
-            place[s, 0], place[s, 1], place[s, 2], place[s, 3], place[s, 4], level, modes, rows, images,
+            mode_table, k, x_table, y_table, width, height,
+            place[s, 0], place[s, 1], place[s, 2], place[s, 3], place[s, 4], level, wave, rows, images,
         )  # fmt: skip
         columns[s] = images[0]
         first = n_linear + 5 * s
@@ -222,7 +231,7 @@ def evaluate(
 
 
 def fit_many(
-    otf_plus: Any, otf_minus: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
+    mode_table: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
     data: Any, weight: Any, start: Any, anchor: Any, centre_mode: Any, shape_mode: Any,
     floor: float, max_shift: Any, prior_sigma: float, max_variance: float, max_iterations: int, tolerance: float,
     n_plane: int, keep_design: bool,
@@ -234,8 +243,8 @@ def fit_many(
     n_linear = n_sources + 3
     n = n_linear + 5 * n_sources
     m = k.size
-    modes = np.zeros((10, max(m, 3 * width)))
-    rows = np.zeros((2 * m, 3 * width))
+    wave = np.zeros((10, m))
+    rows = np.zeros((4, 3 * ((width + 1) // 2), m))
     images = np.zeros((6, n_pixels))
     columns = np.zeros((2, n, n_pixels))
     weighted = np.zeros((n, n_pixels))
@@ -286,10 +295,10 @@ def fit_many(
                 place[0, s, 3] = floor + l21 * l21 + l22 * l22
                 place[0, s, 4] = l11 * l21
         chi2 = evaluate(
-            otf_plus, otf_minus, k, x_table, y_table, width, height,
+            mode_table, k, x_table, y_table, width, height,
             data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma,
             place[now], columns[now], weighted, residual, hessian[now], gradient[now], linear[now],
-            modes, rows, images, factor, scale,
+            wave, rows, images, factor, scale,
         )  # fmt: skip
         damping = FIRST_DAMPING
         status = 1
@@ -382,10 +391,10 @@ def fit_many(
                     for q in range(2, 5):
                         place[trial, s, q] = place[now, s, q]
             new_chi2 = evaluate(
-                otf_plus, otf_minus, k, x_table, y_table, width, height,
+                mode_table, k, x_table, y_table, width, height,
                 data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma,
                 place[trial], columns[trial], weighted, residual, hessian[trial], gradient[trial], linear[trial],
-                modes, rows, images, factor, scale,
+                wave, rows, images, factor, scale,
             )  # fmt: skip
             gain = chi2 - new_chi2
             small = predicted < tolerance or abs(gain) < tolerance

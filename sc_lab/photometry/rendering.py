@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,21 @@ class PsfKernel:
     def n_modes(self) -> int:
         """Number of frequencies per axis, zero included."""
         return len(self.frequency)
+
+    @cached_property
+    def folded(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The same for one side of the middle of the box, as the compiled engine takes it.
+
+        Modes (4, n_modes, n_modes); x weights (2, 3 half widths, n_modes) of even and odd modes; y weights
+        (3, 2, half height, n_modes) of real and imaginary rows. Positions count from the middle.
+        """
+        right, top = self.width // 2, self.height // 2
+        x = np.arange(right, self.width) - 0.5 * (self.width - 1)
+        y = np.arange(top, self.height) - 0.5 * (self.height - 1)
+        modes = np.stack([part for each in (self.otf_plus, self.otf_minus) for part in (each.real, each.imag)])
+        x_table = _x_table(self.frequency, x).reshape(2, self.n_modes, -1).transpose(0, 2, 1)
+        y_table = _y_table(self.frequency, y).reshape(3, y.size, self.n_modes, 2).transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(modes), np.ascontiguousarray(x_table), np.ascontiguousarray(y_table)
 
 
 def _psf_stamp(psf: Any, pixel_scale: float | None) -> tuple[FloatArray, float]:
@@ -130,8 +146,8 @@ def make_kernel(psf: Any, size: tuple[int, int], *, pixel_scale: float | None = 
         otf_plus=np.ascontiguousarray(plus),
         otf_minus=np.ascontiguousarray(minus),
         frequency=k,
-        x_table=_x_table(k, width),
-        y_table=_y_table(k, height),
+        x_table=_x_table(k, np.arange(width, dtype=np.float64)),
+        y_table=_y_table(k, np.arange(height, dtype=np.float64)),
         height=height,
         width=width,
         energy_fraction=energy,
@@ -149,20 +165,20 @@ def _modes_that_matter(plus: npt.NDArray[np.complex128], minus: npt.NDArray[np.c
     return int(min(n_modes, enough[0] + 1))
 
 
-def _x_table(k: FloatArray, width: int) -> FloatArray:
+def _x_table(k: FloatArray, x: FloatArray) -> FloatArray:
     """Return the weights of even and odd modes in the image and its two x derivatives."""
-    angle = 2 * np.pi * k[:, None] * np.arange(width)
+    angle = 2 * np.pi * k[:, None] * x
     cos, sin, w = np.cos(angle), np.sin(angle), 2 * np.pi * k[:, None]
     even = np.hstack([cos, w * sin, -0.5 * w**2 * cos])
     odd = np.hstack([sin, -w * cos, -0.5 * w**2 * sin])
     return np.ascontiguousarray(np.vstack([even, odd]))
 
 
-def _y_table(k: FloatArray, height: int) -> FloatArray:
+def _y_table(k: FloatArray, y: FloatArray) -> FloatArray:
     """Return the weights of the real and imaginary rows in the image and its two y derivatives."""
-    angle = 2 * np.pi * k * np.arange(height)[:, None]
+    angle = 2 * np.pi * k * y[:, None]
     cos, sin, w = np.cos(angle), np.sin(angle), 2 * np.pi * k
-    table = np.empty((3, height, 2 * k.size))
+    table = np.empty((3, y.size, 2 * k.size))
     table[0, :, 0::2], table[0, :, 1::2] = cos, -sin
     table[1, :, 0::2], table[1, :, 1::2] = w * sin, w * cos
     table[2, :, 0::2], table[2, :, 1::2] = -0.5 * w**2 * cos, 0.5 * w**2 * sin
