@@ -227,7 +227,10 @@ def _models(lens: Any) -> dict[str, LensModel]:
     """Return the models by catalogue name: the reference first, the others lower case letters and digits."""
     if isinstance(lens, LensModel):
         return {"reference": lens}
-    pairs = list(lens.items()) if isinstance(lens, Mapping) else [(each.name, each) for each in lens]
+    if isinstance(lens, Mapping):
+        pairs = list(lens.items())
+    else:
+        pairs = [(getattr(each, "name", ""), each) for each in lens] if isinstance(lens, Sequence) else []
     if not pairs or not all(isinstance(model, LensModel) for _, model in pairs):
         msg = "lens holds no lens model; give what read_lenstool or read_maps returns, or several of them"
         raise InputError(msg)
@@ -299,12 +302,14 @@ def _draw_flags(
     lens: LensModel, signed: tuple[FloatArray, FloatArray], ra: FloatArray, dec: FloatArray, z: FloatArray
 ) -> npt.NDArray[np.int64]:
     flags = np.zeros(z.shape, dtype=np.int64)
+    if not flags.size:
+        return flags
     mu, mu_t = signed
     behind = z > lens.z_lens
     if lens.n_realisations:
         with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = np.nanquantile(np.log(np.abs(mu)), (_QUANTILES[0], _QUANTILES[2]), axis=0)
-        scatter = 0.5 * (high - low)
+            _, below, above = _interval(np.log(np.abs(mu)))
+        scatter = 0.5 * (below + above)
         mixed = (mu_t < 0).any(axis=0) & (mu_t > 0).any(axis=0)
         flags[behind & mixed] |= LensFlag.PARITY_MIXED
     else:

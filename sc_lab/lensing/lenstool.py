@@ -73,7 +73,7 @@ class _ParFile:
         return [block for block in self.blocks if block.kind == kind]
 
 
-def read_lenstool(path: Any, *, posterior: Any = None, name: str = "") -> ParametricLens:
+def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: str = "lenstool") -> ParametricLens:
     """Read a Lenstool model.
 
     Parameters
@@ -85,6 +85,9 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "") -> Parame
         The chain, ``bayes.dat``. None looks for it beside ``best.par``; False reads none.
     name : str
         Short name of the model; empty takes the name of the folder.
+    frame : {"lenstool", "tangent"}
+        How sky positions become offsets: as Lenstool did when it fitted the model, or through a tangent plane, as
+        the headers of its maps say.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "") -> Parame
     Notes
     -----
     Frame and angles as Lenstool has them: x to the West and y to the North of ``reference``, angles anticlockwise
-    from +x. Profiles 81 (dPIE) and 14 (external shear).
+    from +x (`LensModel.to_frame`). Profiles 81 (dPIE) and 14 (external shear).
     """
     path = _find(Path(path))
     par = _parse(path)
@@ -135,6 +138,7 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "") -> Parame
         posterior=samples,
         redshifts=par.redshifts,
         cautions=tuple(cautions),
+        frame=frame,
     )
 
 

@@ -80,6 +80,8 @@ class ParametricLens(LensModel):
         Redshifts fitted with the model, by system of images.
     cautions : tuple of str
         What was odd in the files, in sentences.
+    frame : {"lenstool", "tangent"}
+        How positions become offsets; see `to_frame`.
 
     Raises
     ------
@@ -106,8 +108,11 @@ class ParametricLens(LensModel):
         posterior: Posterior | None = None,
         redshifts: Mapping[str, float] | None = None,
         cautions: tuple[str, ...] = (),
+        frame: str = "lenstool",
     ) -> None:
-        super().__init__(z_lens=z_lens, ra=ra, dec=dec, cosmology=cosmology, name=name, rms=rms, cautions=cautions)
+        super().__init__(
+            frame=frame, z_lens=z_lens, ra=ra, dec=dec, cosmology=cosmology, name=name, rms=rms, cautions=cautions
+        )
         self.potentials: tuple[Potential, ...] = tuple(potentials)
         if not self.potentials:
             msg = "there is no potential; give at least one DPIE or ExternalShear"
@@ -220,6 +225,7 @@ class ParametricLens(LensModel):
             rms=self.rms,
             redshifts={**self.redshifts, **{key: float(v[index]) for key, v in self.posterior.redshifts.items()}},
             cautions=self.cautions,
+            frame=self.frame,
         )
 
     def unit_deflection(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -403,36 +409,3 @@ def _slices(points: int, rows: int) -> Iterable[slice]:
     """Yield pieces of the points whose product with the rows fits one block."""
     step = max(1, _BLOCK // max(rows, 1))
     return (slice(start, min(start + step, points)) for start in range(0, points, step))
-
-
-def replaced(lens: ParametricLens, **changes: Any) -> ParametricLens:
-    """Return a copy of a model with some of its attributes changed.
-
-    Parameters
-    ----------
-    lens : ParametricLens
-        The model.
-    **changes : object
-        Arguments of `ParametricLens`.
-
-    Returns
-    -------
-    ParametricLens
-        The new model.
-    """
-    given: dict[str, Any] = {
-        key: getattr(lens, key)
-        for key in (
-            "potentials",
-            "z_lens",
-            "ra",
-            "dec",
-            "cosmology",
-            "name",
-            "rms",
-            "posterior",
-            "redshifts",
-            "cautions",
-        )
-    } | changes
-    return ParametricLens(given.pop("potentials"), **given)

@@ -243,7 +243,7 @@ def test_missing_and_binary_files_are_refused_in_sentences(run, tmp_path):
         read_lenstool(run / "none.par")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match="neither best.par nor bestopt.par"):
+    with pytest.raises(InputError, match="neither best"):
         read_lenstool(empty)
     (run / "binary.par").write_bytes(b"\x00\x01SIMPLE")
     with pytest.raises(InputError, match="not a text file"):

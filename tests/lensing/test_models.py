@@ -66,6 +66,23 @@ def test_the_frame_returns_and_crosses_zero_hours():
     np.testing.assert_allclose(dec, [-30.0, -29.999], atol=1e-12)
 
 
+def test_the_tangent_plane_is_that_of_astropy(cluster):
+    from astropy.wcs import WCS
+
+    lens = ParametricLens(cluster.potentials, z_lens=0.35, ra=110.8, dec=-73.45, frame="tangent")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt = ("RA---TAN", "DEC--TAN"), (110.8, -73.45), (-1 / 3600, 1 / 3600)
+    ra, dec = wcs.all_pix2world([40.0, -30.0], [-50.0, 20.0], 1)
+    x, y = lens.to_frame(ra, dec)
+    # Positions in degrees keep 6e-14 of 110, 2e-10 arcsec.
+    np.testing.assert_allclose([x, y], [[40.0, -30.0], [-50.0, 20.0]], atol=1e-8)
+    np.testing.assert_allclose(lens.to_sky(x, y), [ra, dec], rtol=0, atol=1e-12)
+    flat = ParametricLens(cluster.potentials, z_lens=0.35, ra=110.8, dec=-73.45).to_frame(ra, dec)
+    assert 0.003 < np.abs(np.array(flat) - [x, y]).max() < 0.1
+    with pytest.raises(InputError, match="choose 'lenstool' or 'tangent'"):
+        ParametricLens(cluster.potentials, z_lens=0.35, ra=1, dec=1, frame="sky")
+
+
 def test_quantities_and_numbers_give_the_same(cluster):
     bare = cluster.magnification(342.181, -44.531, 2.0).mu
     assert cluster.magnification((342.181 * u.deg).to(u.rad), -44.531 * 60 * u.arcmin, 2.0).mu == pytest.approx(bare)
