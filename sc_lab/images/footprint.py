@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -49,16 +48,19 @@ def polygon_coverage(vertices: Any, x0: int, y0: int, nx: int, ny: int, *, subpi
     # Places of the samples, in samples: number k lies at (k + 0.5)/s - 0.5 pixels.
     x = (points[:, 0] - x0 + 0.5) * s - 0.5
     y = (points[:, 1] - y0 + 0.5) * s - 0.5
-    flips = np.zeros((ny * s, nx * s + 1), dtype=np.int32)
-    for xa, ya, xb, yb in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
-        if ya == yb:
-            continue
-        low, high = (ya, yb) if ya < yb else (yb, ya)
-        rows = np.arange(max(math.ceil(low), 0), min(math.ceil(high), ny * s))
-        if not len(rows):
-            continue
-        crossing = xa + (rows - ya) * ((xb - xa) / (yb - ya))
-        np.add.at(flips, (rows, np.clip(np.ceil(crossing), 0, nx * s).astype(np.intp)), 1)
+    x_end, y_end = np.roll(x, -1), np.roll(y, -1)
+    low = np.clip(np.ceil(np.minimum(y, y_end)), 0, ny * s).astype(np.intp)
+    high = np.clip(np.ceil(np.maximum(y, y_end)), 0, ny * s).astype(np.intp)
+    count = high - low
+    # Every side crosses the rows from low up to high: one entry for each of these crossings.
+    side = np.repeat(np.arange(len(points)), count)
+    rows = np.arange(len(side)) - np.repeat(np.cumsum(count) - count, count) + low[side]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (x_end - x) / (y_end - y)
+    crossing = x[side] + (rows - y[side]) * slope[side]
+    columns = np.clip(np.ceil(crossing), 0, nx * s).astype(np.intp)
+    width = nx * s + 1
+    flips = np.bincount(rows * width + columns, minlength=ny * s * width).reshape(ny * s, width)
     inside = (np.cumsum(flips[:, :-1], axis=1) & 1).astype(np.float64)
     if s == 1:
         return inside

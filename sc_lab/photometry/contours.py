@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -291,6 +292,37 @@ class _Shapes:
     inner: tuple[FloatArray, ...]
     outer: tuple[FloatArray, ...]
     others: tuple[FloatArray, ...]
+    known: dict[bytes, tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def on_pixels(
+        self, band: Any, x0: int, y0: int, nx: int, ny: int
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return the weight of the contour, the annulus, and what other galaxies take, on a cut-out's pixels."""
+        everything = np.vstack([self.contour, *self.inner, *self.outer, *self.others])
+        pixels = np.stack(band.to_pixel(everything[:, 0], everything[:, 1]), axis=1)
+        # Bands on one grid share what was worked out for the first of them.
+        key = np.round(pixels, 6).tobytes() + bytes(f"{x0} {y0} {nx} {ny}", "ascii")
+        if key not in self.known:
+            sizes = [len(each) for each in (self.contour, *self.inner, *self.outer, *self.others)]
+            parts = iter(np.split(pixels, np.cumsum(sizes)[:-1]))
+
+            def covered(n: int, subpixels: int = 1) -> FloatArray:
+                # Outlines of one shape: an even number of them around a pixel means a hole.
+                total = np.zeros((ny, nx))
+                for _ in range(n):
+                    total = np.abs(total - polygon_coverage(next(parts), x0, y0, nx, ny, subpixels=subpixels))
+                return total
+
+            weight = covered(1, _SUBPIXELS)
+            ring = covered(len(self.inner)) < 0.5
+            ring &= covered(len(self.outer)) > 0.5
+            taken = np.zeros((ny, nx), dtype=bool)
+            for _ in self.others:
+                taken |= covered(1) > 0.5
+            self.known[key] = (weight, ring, taken)
+        return self.known[key]
 
     @classmethod
     def of(cls, galaxy: Galaxy, others: Sequence[Galaxy], gap: float, width: float) -> _Shapes:
@@ -354,16 +386,7 @@ def _measure(
     flags = ContourFlag.NONE
     data, error = band.cutout(x0, y0, nx, ny)
 
-    def covered(polygons: Sequence[FloatArray], subpixels: int = 1) -> FloatArray:
-        # Outlines of one shape: an even number of them around a pixel means a hole.
-        total = np.zeros((ny, nx))
-        for polygon in polygons:
-            xy = np.stack(band.to_pixel(polygon[:, 0], polygon[:, 1]), axis=1)
-            layer = polygon_coverage(xy, x0, y0, nx, ny, subpixels=subpixels)
-            total = np.abs(total - layer)
-        return total
-
-    weight = covered([shapes.contour], _SUBPIXELS)
+    weight, ring, taken = shapes.on_pixels(band, x0, y0, nx, ny)
     wanted = float(weight.sum())
     if wanted <= 0:
         return _Measured(flags=ContourFlag.OUTSIDE)
@@ -378,11 +401,7 @@ def _measure(
         flags |= ContourFlag.INCOMPLETE
     if share <= 0:
         return _Measured(flags=flags)
-    ring = (covered(shapes.outer) > 0.5) & (covered(shapes.inner) < 0.5)
-    taken = np.zeros((ny, nx), dtype=bool)
-    for other in shapes.others:
-        taken |= covered([other]) > 0.5
-    free = _free_of_sources(data, ring & usable & ~taken, error if has_errors else None)
+    free = _free_of_sources(data, ring & usable & ~taken)
     n_ring = int(free.sum())
     scatter = _MAD_TO_STD * float(np.median(np.abs(data[free] - np.median(data[free])))) if n_ring else math.nan
     sigma = np.where(usable, error, 0.0) if has_errors else np.where(usable, scatter, 0.0)
@@ -412,24 +431,18 @@ def _polygon_area(points: FloatArray) -> float:
     return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
-def _free_of_sources(
-    data: FloatArray, candidates: npt.NDArray[np.bool_], error: FloatArray | None
-) -> npt.NDArray[np.bool_]:
-    """Return the candidates that no source touches: what stands out after smoothing, and its neighbours, is left out."""
+def _free_of_sources(data: FloatArray, candidates: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the candidates that no source touches: what stands out after smoothing, and its rim, is left out."""
     free = candidates.copy()
     if int(free.sum()) < _FEWEST_PIXELS:
         return free
-    values = np.where(np.isfinite(data), data, 0.0)
-    if error is not None:
-        # Pixels of large error must not be taken for sources, nor hide them.
-        values = np.where(candidates, values, 0.0)
+    values = np.where(candidates, data, 0.0)
+    reach = ndimage.uniform_filter(candidates.astype(np.float64), 3, mode="constant")
+    reach[~candidates] = 1.0
     for _ in range(5):
-        middle = float(np.median(values[free]))
         # The smoothed image of blank sky scatters symmetrically; sources only raise it. So its lower half is the noise.
-        level = np.where(candidates, values - middle, 0.0)
-        reach = ndimage.uniform_filter(candidates.astype(np.float64), 3, mode="constant")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            smooth = np.where(candidates, ndimage.uniform_filter(level, 3, mode="constant") / reach, 0.0)
+        level = np.where(candidates, values - float(np.median(values[free])), 0.0)
+        smooth = np.where(candidates, ndimage.uniform_filter(level, 3, mode="constant") / reach, 0.0)
         below = smooth[free & (smooth < 0)]
         if len(below) < 5:
             break
