@@ -10,6 +10,7 @@ import ipywidgets as ui
 from bokeh.layouts import column, row
 from bokeh.models import Column, LayoutDOM
 
+from sc_lab.catalog import flags
 from sc_lab.clumps import Observation
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.images import Field
@@ -254,6 +255,9 @@ class Workbench:
         ):
             if counts[name]:
                 parts.append(f"{counts[name]} {words}")
+        provisional = int(flags(self.population.catalog, "mass_is_provisional").sum())
+        if provisional:
+            parts.append(f"{provisional} masses provisional, for an assumed age")
         where = "not saved: open with project=…" if session.path is None else str(session.path)
         if session.read_only:
             where += " (read-only)"
