@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from sc_lab.completeness import inject_recover
 from sc_lab.completeness.records import RECORD, Outcome
-from sc_lab.completeness.recovery import Recipe, _inject, _match, estimate_gain, run_batch
+from sc_lab.completeness.recovery import Recipe, _drawn, _inject, _match, estimate_gain, run_batch
 from sc_lab.completeness.tiles import read_tile, region_windows
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.photometry.rendering import make_kernel
@@ -167,8 +167,9 @@ def test_injected_light_brings_photon_noise_and_the_error_map_grows_with_it(nois
     rows["mag"], rows["size"], rows["axis_ratio"] = 24.0, 1.5, 1.0
     kernel = make_kernel(tile.psf, (2 * recipe.half + 1,) * 2, pixel_scale=tile.pixel_scale)
     plain = Recipe(magnitudes=(24.0,), sizes=(1.5,), axis_ratios=(1.0,))
-    light = _inject(tile, rows, kernel, plain, rng)[0] - tile.data
-    noisy, error = _inject(tile, rows, kernel, recipe, rng)
+    images = _drawn(rows, kernel, recipe.half)
+    light = _inject(tile, rows, images, plain, rng)[0] - tile.data
+    noisy, error = _inject(tile, rows, images, recipe, rng)
     bright = light > 1.0
     np.testing.assert_allclose(error[bright] ** 2, 1 + light[bright] / 4.0)  # the definition
     pull = (noisy - tile.data - light)[bright] / np.sqrt(light[bright] / 4.0)
