@@ -166,20 +166,24 @@ class Band:
         if nx < 1 or ny < 1:
             msg = f"a cut-out of {nx} x {ny} pixels has no pixel; nx and ny are at least 1"
             raise InputError(msg)
-        data = np.full((ny, nx), np.nan)
-        error = np.full((ny, nx), np.nan)
         left, right = max(x0, 0), min(x0 + nx, self.shape[1])
         bottom, top = max(y0, 0), min(y0 + ny, self.shape[0])
         if left >= right or bottom >= top:
-            return data, error
+            return np.full((ny, nx), np.nan), np.full((ny, nx), np.nan)
         box = (bottom, top, left, right)
-        inside = np.s_[bottom - y0 : top - y0, left - x0 : right - x0]
         values = self._image.read(*box)
         usable = self._usable(box, values)
         if self._mask is not None:
             usable[self._mask.read(*box) != 0] = np.nan
-        data[inside] = values * self.to_njy
-        error[inside] = usable * (self.to_njy * self.noise_scale)
+        if self.to_njy != 1:
+            values *= self.to_njy
+        if self.to_njy * self.noise_scale != 1:
+            usable *= self.to_njy * self.noise_scale
+        if values.shape == (ny, nx):
+            return values, usable
+        data, error = np.full((ny, nx), np.nan), np.full((ny, nx), np.nan)
+        inside = np.s_[bottom - y0 : top - y0, left - x0 : right - x0]
+        data[inside], error[inside] = values, usable
         return data, error
 
     def _usable(self, box: tuple[int, int, int, int], values: FloatArray) -> FloatArray:
@@ -192,7 +196,9 @@ class Band:
             error = np.full(values.shape, self.noise.scatter if self._error is None else float(self._error))
         else:
             error = self._error.read(*box)
-        error[~np.isfinite(values) | ~np.isfinite(error) | (error <= 0)] = np.nan
+        # Three sums tell that nothing is wrong, which is much cheaper than asking every pixel.
+        if not (np.isfinite(values.sum()) and np.isfinite(error.sum()) and error.min() > 0):
+            error[~np.isfinite(values) | ~np.isfinite(error) | (error <= 0)] = np.nan
         return error
 
     @cached_property

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 
 from sc_lab.errors import InputError
 from sc_lab.images.band import Band
-from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, hdu_headers, open_image
+from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, forget_pages, hdu_headers, open_image
 from sc_lab.images.headers import assumed_wcs, header_pixel_scale, read_wcs, unit_to_njy, wcs_pixel_scale
 from sc_lab.images.psf import Psf, as_psf
 
@@ -305,6 +305,8 @@ class Field:
                 **layers,
             )
             bands.append(_with_noise(band, _pick(noise_scale, name, loose, "noise_scale"), cautions))
+        # The noise was measured on tiles all over the mosaics; cut-outs are wanted elsewhere.
+        forget_pages()
         return cls(bands, **field)
 
     # ---- looking -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import math
+import mmap
 import os
 import tempfile
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +24,15 @@ from astropy.io import fits
 from sc_lab.errors import InputError
 from sc_lab.units import FloatArray
 
-__all__ = ["UNPACK_LIMIT", "ArrayPixels", "PixelSource", "hdu_headers", "open_image"]
+__all__ = ["UNPACK_LIMIT", "ArrayPixels", "PixelSource", "forget_pages", "hdu_headers", "open_image"]
 
 #: Bytes that a compressed file may unpack to before it is refused.
 UNPACK_LIMIT = 8 * 1024**3
 #: Unpacked data below this stay in memory; larger ones go to an unnamed file, which the system removes by itself.
 _IN_MEMORY = 64 * 1024**2
+#: Bytes around each row that the system maps along, and how much of all files may stay mapped.
+_AROUND = 65536
+_KEPT_PAGES = 512 * 1024**2
 _SEARCHED = 16 * 1024**2
 _BLOCK = 2880
 #: A header of 20 000 cards; without a bound a broken file would be read to its end in search of END.
@@ -81,6 +86,10 @@ class ArrayPixels:
     zero: float = 0.0
     blank: int | None = None
 
+    def __post_init__(self) -> None:
+        if getattr(self.data, "_mmap", None) is not None:
+            _MAPPED.add(self)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
@@ -106,7 +115,32 @@ class ArrayPixels:
             out += self.zero
         if self.blank is not None:
             out[np.asarray(stored == self.blank)] = np.nan
+        _count_pages((y1 - y0) * ((x1 - x0) * self.data.itemsize + _AROUND))
         return out
+
+    def forget(self) -> None:
+        """Give the pages of a memory map back; the system keeps the file cached but no longer counts it as ours."""
+        pages = getattr(self.data, "_mmap", None)
+        if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+
+_MAPPED: WeakSet[ArrayPixels] = WeakSet()
+_mapped_bytes = [0]
+
+
+def _count_pages(n_bytes: int) -> None:
+    """Keep what all maps together hold in memory below a bound."""
+    _mapped_bytes[0] += n_bytes
+    if _mapped_bytes[0] > _KEPT_PAGES:
+        forget_pages()
+
+
+def forget_pages() -> None:
+    """Give the pages of all memory maps back."""
+    _mapped_bytes[0] = 0
+    for pixels in list(_MAPPED):
+        pixels.forget()
 
 
 @dataclass(frozen=True, eq=False)
