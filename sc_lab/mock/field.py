@@ -121,7 +121,7 @@ def make_field(
     bands : sequence of str, optional
         Some of `sc_lab.mock.psfs.FILTERS`; None makes all nine.
     galaxies : int, optional
-        Number of lensed galaxies with clumps; None makes 14 in 30 x 30 arcsec, in proportion to the area.
+        Number of lensed galaxies with clumps; None makes 14 in 30 x 30 arcsec, 5 in 12 x 12.
     noise : bool
         Whether noise is added; the error maps are those of the noise in either case.
     correlated : bool
@@ -218,10 +218,18 @@ def make_field(
     ]
     field = MockField(mosaics, name=f"mock field, seed {seed}", lenses=(lens,))
     contours = _contours(galaxies_drawn, lattice, nodes, wcs[_FINE], pixels, reference)
-    table = _truth(compact, FILTERS[field.reference], lens, field, order, names)
+    # Sources beyond the edge send their wings into the picture, but are no part of its truth.
+    seen = (np.abs(place[0][: len(compact.x)] - (pixels - 1) / 2) < pixels / 2) & (
+        np.abs(place[1][: len(compact.x)] - (pixels - 1) / 2) < pixels / 2
+    )
+    table = _truth(compact.chosen(seen), FILTERS[field.reference], lens, field, order, names)
     _assign(table, contours)
     table.meta["seed"] = seed
     table.meta["cosmology"] = describe(default_cosmology())
+    # Colour pictures look familiar where the old stars of the cluster are white: maximum= of `sc_lab.images.rgb`.
+    table.meta["white"] = {
+        name: float(cluster[0].flux[order.index(name)] / cluster[0].flux[reference]) for name in names
+    }
     table.meta["mass_function"] = {"model": "schechter", "beta": BETA, "log_mc": LOG_MC, "above": MASS_LOW}
     out = field.replace(galaxies=tuple(contours))
     assert isinstance(out, MockField)  # noqa: S101 - made by its own class method

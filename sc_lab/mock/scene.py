@@ -22,7 +22,7 @@ HALF_LIGHT = float(np.sqrt(2.0 * np.log(2.0)))
 _ARCSEC_PER_RADIAN = 180.0 / np.pi * 3600.0
 #: Masses: Schechter function of Claeyssens et al. 2026, table 2, from the lowest mass on [Msun]; larger clumps are
 #: more massive, by this power of the radius above the size of a cluster [pc].
-BETA, LOG_MC, MASS_LOW = -1.70, 8.14, 2e5
+BETA, LOG_MC, MASS_LOW = -1.70, 8.14, 4e5
 _MASS_SIZE_POWER, _CLUSTER_SIZE = 1.5, 25.0
 _E_FOLDS, _STEPS = 45.0, 4096
 #: Median radius [pc] and scatter of its logarithm.
@@ -375,14 +375,14 @@ def hosts(
     rng : Generator
         Source of chance.
     n : int, optional
-        How many; None makes 14 in 30 x 30 arcsec.
+        How many; None makes 14 in 30 x 30 arcsec, 5 in 12 x 12.
 
     Returns
     -------
     list of Host
         The galaxies; the light of their discs.
     """
-    count = max(2, round(14 * window.share)) if n is None else n
+    count = max(2, round(14 * window.share**0.6)) if n is None else n
     out: list[Host] = []
     taken: list[tuple[float, float]] = []
     cosmology = default_cosmology()
@@ -403,12 +403,12 @@ def hosts(
         limit = 0.8 * float(cosmology.age(z).to_value("Myr"))
         # One in five is past its prime; the rest are blue, but redder than their clumps.
         old = rng.random() < 0.2
-        age = np.array([min(rng.uniform(150.0, 600.0) if old else rng.uniform(8.0, 45.0), limit)])
+        age = np.array([min(rng.uniform(150.0, 600.0) if old else rng.uniform(4.0, 20.0), limit)])
         dust = np.array([rng.uniform(0.0, 0.3)])
-        abs_v = np.array([-17.8 + 0.8 * rng.standard_normal()])
+        abs_v = np.array([-17.5 + 0.7 * rng.standard_normal()])
         flux = fluxes(np.array([z]), age, dust, abs_v, pivots, 0.06 * rng.standard_normal((1, 2)))[0]
         scale_kpc = (
-            0.55 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v[0] + 17.9)) * (3.0 / (1 + z)) ** 0.6
+            0.65 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v[0] + 17.5)) * (3.0 / (1 + z)) ** 0.6
         )
         out.append(
             Host(
@@ -429,7 +429,7 @@ def hosts(
 
 
 def clumps(
-    galaxies: Sequence[Host], lattice: Lattice, pivots: Sequence[float], rng: np.random.Generator, *, mean: float = 15.0
+    galaxies: Sequence[Host], lattice: Lattice, pivots: Sequence[float], rng: np.random.Generator, *, mean: float = 13.0
 ) -> Compact:
     """Draw the clumps of lensed galaxies and image each of them as often as the lens does.
 
@@ -492,7 +492,7 @@ def clumps(
         }
         parts.append(Compact(found.x[keep], found.y[keep], cov, flux[source] * np.abs(mu)[:, None], truth))
         first += n
-    return _joined(parts)
+    return _joined(parts, len(pivots))
 
 
 def globulars(
@@ -659,7 +659,7 @@ def background(
             parts.append(
                 Compact(found.x[keep], found.y[keep], imaged * (width / HALF_LIGHT * 1.5) ** 2, share * bright)
             )
-    return _joined(parts)
+    return _joined(parts, len(pivots))
 
 
 def _unlensed(kind: str, z: FloatArray, age: FloatArray, size: FloatArray) -> dict[str, Any]:
@@ -679,8 +679,10 @@ def _unlensed(kind: str, z: FloatArray, age: FloatArray, size: FloatArray) -> di
     }
 
 
-def _joined(parts: Sequence[Compact]) -> Compact:
+def _joined(parts: Sequence[Compact], bands: int) -> Compact:
     """Return several lists as one."""
+    if not parts:
+        return Compact(np.empty(0), np.empty(0), np.empty((0, 2, 2)), np.empty((0, bands)))
     names = parts[0].truth if parts else {}
     return Compact(
         np.concatenate([each.x for each in parts]),
