@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 
 from sc_lab.errors import InputError
 from sc_lab.images.band import Band
-from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, forget_pages, hdu_headers, open_image
+from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, hdu_headers, open_image
 from sc_lab.images.headers import assumed_wcs, header_pixel_scale, read_wcs, unit_to_njy, wcs_pixel_scale
 from sc_lab.images.psf import Psf, as_psf
 
@@ -27,6 +27,8 @@ __all__ = ["REFERENCE_ORDER", "Field"]
 REFERENCE_ORDER = ("F150W", "F115W", "F200W", "F090W", "F814W", "F606W", "F277W", "F105W", "F125W", "F160W")
 
 _WRONG_NOISE = 1.15
+#: Point-source depths that imaging can have [AB mag].
+_DEPTHS = (19.0, 34.0)
 NoiseScale = float | Literal["measure"] | None
 
 
@@ -305,8 +307,6 @@ class Field:
                 **layers,
             )
             bands.append(_with_noise(band, _pick(noise_scale, name, loose, "noise_scale"), cautions))
-        # The noise was measured on tiles all over the mosaics; cut-outs are wanted elsewhere.
-        forget_pages()
         return cls(bands, **field)
 
     # ---- looking -------------------------------------------------------------------------
@@ -387,6 +387,13 @@ class Field:
         if "reference" not in changes and now["reference"] not in bands:
             now["reference"] = None
         return type(self)(bands.values(), **now)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: plain files are opened there again, not copied."""
+        return self.__dict__ | {"bands": dict(self.bands)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"bands": MappingProxyType(state["bands"])})
 
     def __repr__(self) -> str:
         called = f"{self.name!r}, " if self.name else ""
@@ -650,6 +657,7 @@ def _with_noise(band: Band, wanted: NoiseScale, cautions: list[str]) -> Band:
     scale = 1.0
     if band.has_errors:
         noise = band.noise
+        cautions += _odd_depth(band)
         off = np.isfinite(noise.ratio) and not 1 / _WRONG_NOISE < noise.ratio < _WRONG_NOISE
         if noise.unusable_fraction > 0.001:
             cautions.append(
@@ -670,3 +678,18 @@ def _with_noise(band: Band, wanted: NoiseScale, cautions: list[str]) -> Band:
     elif isinstance(wanted, (int, float)):
         scale = float(wanted)
     return band.with_changes(noise_scale=scale, cautions=tuple(cautions))
+
+
+def _odd_depth(band: Band) -> list[str]:
+    """Question the unit when the noise means a depth that no survey has."""
+    # Five sigma in a disc of 0.1 arcsec, without the correlation of pixels.
+    flux = 5 * band.noise.scatter * band.to_njy * np.sqrt(np.pi * 0.1**2 / band.pixel_scale**2)
+    if not (np.isfinite(flux) and flux > 0):
+        return []
+    depth = 31.4 - 2.5 * np.log10(flux)
+    if _DEPTHS[0] < depth < _DEPTHS[1]:
+        return []
+    return [
+        f"{band.name}: in the unit {band.unit!r} the noise means a depth of {depth:.1f} AB mag; is the unit right? "
+        "units= overrides",
+    ]

@@ -79,12 +79,21 @@ class ArrayPixels:
         Physical value = ``zero + scale * stored``.
     blank : int, optional
         The stored integer that means "no value".
+    origin : (str, int), optional
+        File and offset of a memory map, so that another process maps it again instead of getting a copy.
     """
 
     data: npt.NDArray[Any]
     scale: float = 1.0
     zero: float = 0.0
     blank: int | None = None
+    origin: tuple[str, int] | None = None
+
+    def __reduce__(self) -> Any:
+        if self.origin is None:
+            return ArrayPixels, (np.asarray(self.data), self.scale, self.zero, self.blank)
+        how = (*self.origin, self.data.dtype.str, self.data.shape)
+        return _reopened, (how, self.scale, self.zero, self.blank)
 
     def __post_init__(self) -> None:
         if getattr(self.data, "_mmap", None) is not None:
@@ -123,6 +132,18 @@ class ArrayPixels:
         pages = getattr(self.data, "_mmap", None)
         if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
+
+
+def _reopened(
+    how: tuple[str, int, str, tuple[int, int]],
+    scale: float,
+    zero: float,
+    blank: int | None,
+) -> ArrayPixels:
+    """Map a file again, in another process."""
+    path, offset, dtype, shape = how
+    data = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    return ArrayPixels(data, scale, zero, blank, (path, offset))
 
 
 _MAPPED: WeakSet[ArrayPixels] = WeakSet()
@@ -228,7 +249,8 @@ def open_image(
         stored = _map(path, stream, unit, shape, name, packing)
     scale, zero = float(unit.header.get("BSCALE", 1)), float(unit.header.get("BZERO", 0))
     blank = unit.header.get("BLANK") if int(unit.header["BITPIX"]) > 0 else None
-    return ArrayPixels(stored, scale, zero, None if blank is None else int(blank)), header, remarks
+    origin = None if packing else (str(Path(path).absolute()), unit.data_start)
+    return ArrayPixels(stored, scale, zero, None if blank is None else int(blank), origin), header, remarks
 
 
 def hdu_headers(path: str | os.PathLike[str], *, unpack_limit: int = UNPACK_LIMIT) -> Mapping[str, fits.Header]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from sc_lab.images.fitsfiles import PixelSource
+from sc_lab.images.fitsfiles import PixelSource, forget_pages
 from sc_lab.units import FloatArray
 
 __all__ = ["SkyNoise", "measure_noise"]
@@ -105,6 +105,8 @@ def measure_noise(
             medians.append(float(np.median(error[blank])))
         if sky is None:
             used += _add_tile(residual, blank, lags, scatters, sums, counts)
+        # Tiles lie all over the mosaic and are not wanted again.
+        forget_pages()
     if sky is not None:
         for box in _tiles(sky.shape, n_tiles):
             data = sky.read(*box)

@@ -356,6 +356,24 @@ def test_hashes_are_those_of_the_files_and_of_the_pixels(tmp_path):
     assert len(a.hashes) == 1
 
 
+def test_a_field_reaches_another_process_without_its_pixels(tmp_path):
+    """Work that is spread over processes maps plain files again; what travels is small."""
+    from multiprocessing.reduction import ForkingPickler
+
+    path = _write(tmp_path / "one.fits", _noise((400, 400)), **_sky_header(0.02, 400), BUNIT="nJy")
+    field = Field.from_files({"F150W": path}, errors={"F150W": 1.0})
+    sent = bytes(ForkingPickler.dumps(field))
+    # The pixels alone are 1.28 MB.
+    assert len(sent) < 50_000
+    there = ForkingPickler.loads(sent)
+    np.testing.assert_array_equal(there["F150W"].cutout(5, 6, 7, 8)[0], field["F150W"].cutout(5, 6, 7, 8)[0])
+
+
+def test_a_unit_that_means_an_absurd_depth_is_questioned():
+    field = Field.from_arrays({"F150W": _noise((256, 256))}, errors={"F150W": 1.0}, pixel_scales=0.02, units="Jy")
+    assert any("is the unit right?" in said for said in field.cautions)
+
+
 # ---- size --------------------------------------------------------------------------------
 
 
