@@ -87,4 +87,4 @@ def _equal(old: Any, new: Any, there: npt.NDArray[np.intp], here: npt.NDArray[np
         none_a = np.zeros(out.shape, dtype=bool) if gap_a is None else gap_a[there]
         none_b = np.zeros(out.shape, dtype=bool) if gap_b is None else gap_b[here]
         out = np.where(none_a | none_b, none_a & none_b, out)
-    return np.asarray(out.reshape(len(out), -1).all(axis=1) if out.ndim > 1 else out, dtype=bool)
+    return np.asarray(out.all(axis=tuple(range(1, out.ndim))), dtype=bool)
