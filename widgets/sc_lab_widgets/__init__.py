@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.gc_colours import GCColourPanel
     from sc_lab_widgets.panels.histograms import HistogramPanel
     from sc_lab_widgets.panels.mass_function import MassFunctionPanel
+    from sc_lab_widgets.panels.picker import ClumpPicker
     from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
     from sc_lab_widgets.panels.table import TablePanel
     from sc_lab_widgets.workbench import Workbench
 
 __all__ = [
+    "ClumpPicker",
     "DensitySizePanel",
     "FormationPanel",
     "GCColourPanel",
@@ -46,6 +48,7 @@ if _missing:
 
 #: Where each public name lives.
 _HOME = {
+    "ClumpPicker": "sc_lab_widgets.panels.picker",
     "DensitySizePanel": "sc_lab_widgets.panels.density_size",
     "FormationPanel": "sc_lab_widgets.panels.formation",
     "GCColourPanel": "sc_lab_widgets.panels.gc_colours",

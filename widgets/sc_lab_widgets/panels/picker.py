@@ -505,8 +505,12 @@ class ClumpPicker(Panel):
         InputError
             If none is selected.
         """
+        ids = self.selected
+        if not ids:
+            msg = "nothing is selected: click a clump first"
+            raise InputError(msg)
         with self.held():
-            self.editor.remove(self.selected)
+            self.editor.remove(ids)
 
     def split(self) -> None:
         """Fit the selected clump as two.
@@ -647,8 +651,17 @@ class ClumpPicker(Panel):
         """The measured clumps, as a catalogue."""
         return self.bench.catalog
 
-    def _call(self) -> str:
-        return "population.catalog"
+    def code(self) -> str:
+        """Return the plain-Python text that measures this list without any widget.
+
+        Returns
+        -------
+        str
+            Runnable text that needs the variable ``field``; its last line assigns ``result``.
+        """
+        from sc_lab_widgets.panels.picker_code import picker_code
+
+        return picker_code(self.editor)
 
     # ---- as a widget -----------------------------------------------------------------------
     @property

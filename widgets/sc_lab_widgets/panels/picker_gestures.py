@@ -8,8 +8,6 @@ import numpy as np
 from bokeh.events import DoubleTap, SelectionGeometry, Tap
 from bokeh.models import BoxSelectTool
 
-from sc_lab.errors import InputError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -241,8 +239,5 @@ class Gestures:
             picker.delete_vertex(at)
         elif picker.proposals.picked:
             picker.proposals.reject()
-        elif not picker.selected:
-            msg = "nothing is selected: click a clump first"
-            raise InputError(msg)
         else:
             picker.remove()

@@ -85,7 +85,7 @@ def box_around(x: Any, y: Any, shape: tuple[int, int], *, pad: float = 0.12) -> 
     if not x.size or not y.size:
         msg = "the contour has no vertex inside the mosaic; give the galaxy a contour on this field"
         raise InputError(msg)
-    side = max(float(np.ptp(x)), float(np.ptp(y)), 1.0) * (1 + 2 * pad)
+    side = max(float(np.ptp(x)), float(np.ptp(y)), 1.0) * (1 + 2 * pad) + 1
     n = int(np.clip(np.ceil(side), _SMALLEST, LARGEST))
     ny, nx = shape
     x0 = round((x.min() + x.max()) / 2 - (n - 1) / 2)

@@ -16,6 +16,8 @@ __all__ = ["LensOverlay"]
 
 #: Steps of the search for critical curves across a cut-out.
 _STEPS = 200
+#: Kinds of critical curves and how strongly each is drawn.
+_KINDS = {"tangential": 1.0, "radial": 0.5}
 
 
 class LensOverlay:
@@ -57,21 +59,27 @@ class LensOverlay:
             self.picker.background.ask("critical", lambda: self._find_curves(lens, z, box), self._show_curves)
         else:
             self.picker.background.forget("critical")
-            self._show_curves(([], []))
+            self._show_curves({"xs": [], "ys": [], "alpha": []})
 
-    def _find_curves(self, lens: Any, z: float, box: Box) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _find_curves(self, lens: Any, z: float, box: Box) -> dict[str, list[Any]]:
         band = self.picker.bench.reference
         x = box.x0 + np.array([0.0, box.nx - 1.0, box.nx - 1.0, 0.0])
         y = box.y0 + np.array([0.0, 0.0, box.ny - 1.0, box.ny - 1.0])
-        ra, dec = (np.asarray(values, dtype=float) for values in band.to_sky(x, y))
-        bounds = (ra.min(), ra.max(), dec.min(), dec.max())
-        lines = lens.critical_curves(z, bounds=bounds, step=max(box.nx, box.ny) * band.pixel_scale / _STEPS)
-        placed = [band.to_pixel(line[:, 0], line[:, 1]) for line in lines]
-        return [np.asarray(px, dtype=float) for px, _ in placed], [np.asarray(py, dtype=float) for _, py in placed]
+        west, north = (np.asarray(values, dtype=float) for values in lens.to_frame(*band.to_sky(x, y)))
+        bounds = (west.min(), west.max(), north.min(), north.max())
+        step = max(box.nx, box.ny) * band.pixel_scale / _STEPS
+        found: dict[str, list[Any]] = {"xs": [], "ys": [], "alpha": []}
+        for kind, alpha in _KINDS.items():
+            for line in lens.critical_curves(z, kind=kind, bounds=bounds, step=step):
+                px, py = band.to_pixel(line[:, 0], line[:, 1])
+                found["xs"].append(np.asarray(px, dtype=float))
+                found["ys"].append(np.asarray(py, dtype=float))
+                found["alpha"].append(alpha)
+        return found
 
-    def _show_curves(self, lines: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
+    def _show_curves(self, lines: dict[str, list[Any]]) -> None:
         with self.picker.held():
-            self.picker.view.critical.data = {"xs": list(lines[0]), "ys": list(lines[1])}
+            self.picker.view.critical.data = lines
 
     def _update_counter(self, lens: Any, z: float, *, on: bool) -> None:
         bench, chosen = self.picker.bench, self.picker.selected

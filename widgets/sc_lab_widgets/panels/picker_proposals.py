@@ -172,7 +172,7 @@ class Proposals:
         left = [item for i, item in enumerate(self.items) if i not in wanted]
         galaxy = self.picker.galaxy
         home = None if galaxy is None else galaxy.id
-        with self.picker.editing():
+        with self.picker.held():
             names: list[str] = []
             refused: dict[int, str] = {}
             for kind in dict.fromkeys(item.provenance for item in taken):

@@ -74,7 +74,7 @@ class CutoutView:
         self.proposals = ColumnDataSource({**nothing, "color": [], "note": []}, name="proposals")
         self.contour = ColumnDataSource(dict(nothing), name="contour")
         self.vertex = ColumnDataSource(dict(nothing), name="picked vertex")
-        self.critical = ColumnDataSource({"xs": [], "ys": []}, name="critical curves")
+        self.critical = ColumnDataSource({"xs": [], "ys": [], "alpha": []}, name="critical curves")
         self.counter = ColumnDataSource({**nothing, "note": []}, name="counter-images")
         self.handles: list[GlyphRenderer] = []
         self.shown: list[GlyphRenderer] = []
@@ -127,7 +127,15 @@ class CutoutView:
 
     def _overlays(self, plot: figure, *, size: int) -> None:
         big = size > 10
-        plot.multi_line("xs", "ys", source=self.critical, line_color=_CRITICAL, line_width=1.5 if big else 1, **LIVE)
+        plot.multi_line(
+            "xs",
+            "ys",
+            source=self.critical,
+            line_color=_CRITICAL,
+            line_alpha="alpha",
+            line_width=1.5 if big else 1,
+            **LIVE,
+        )
         plot.patch(
             "x",
             "y",
