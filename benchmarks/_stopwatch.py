@@ -88,7 +88,7 @@ _STOPWATCH = r"""
              arrivals: []};
     return [...names.values()];
   };
-  for (const kind of ["keydown", "pointermove"]) {
+  for (const kind of ["keydown", "pointermove", "pointerup"]) {
     window.addEventListener(kind, (e) => {
       const run = W.run;
       if (run?.kind !== kind) return;
@@ -155,7 +155,7 @@ class Stopwatch(Browser):
         action : callable
             Fires the event.
         event : str
-            ``keydown`` or ``pointermove``.
+            ``keydown``, ``pointermove`` or ``pointerup``.
         newest : bool
             Count from the last such event instead of the first.
         plots : list of str, optional
