@@ -169,7 +169,8 @@ def fit_clumps(
     x, y = (np.asarray(v, dtype=np.float64).reshape(-1) for v in band.to_pixel(ra, dec))
     groups = group_positions(x, y, settings.pair_distance)
     old = _reusable(previous, settings, ids)
-    redo = _touched_shapes(old, ids, (ra, dec), x, y, groups, band, settings)
+    coarseness = max(1.0, *(field[name].pixel_scale / band.pixel_scale for name in settings.bands))
+    redo = _touched_shapes(old, ids, (ra, dec), x, y, groups, band, settings, coarseness)
     again = _touched_fluxes(old, x, y, redo, field, settings)
     count = _Progress(int(redo.sum()) + int(again.sum()) * len(settings.bands), progress, cancel)
     shapes = _Shapes(len(ids), field, settings)
@@ -509,8 +510,12 @@ def _touched_shapes(
     groups: Groups,
     band: Any,
     settings: _Settings,
+    coarseness: float,
 ) -> BoolArray:
-    """Return the clumps whose positions and shapes must be fitted."""
+    """Return the clumps whose positions and shapes must be fitted.
+
+    ``coarseness`` is the size of the largest pixel among the bands, in pixels of the reference.
+    """
     if old is None:
         return np.ones(len(ids), dtype=bool)
     known = old.row >= 0
@@ -523,12 +528,16 @@ def _touched_shapes(
     ids_then = np.array([str(each) for each in old.table["id"]])
     sets = {frozenset(ids_then[group_then == each].tolist()) for each in np.unique(group_then)}
     redo |= np.array([frozenset(ids[list(groups.members[g])].tolist()) not in sets for g in groups.label], dtype=bool)
-    # What fell out of the reference was grouped among itself in another band: few, so always anew.
+    # What fell out of the reference was grouped among itself in another band: anew wherever a change is near.
     fell = (np.asarray(old.table["flags"])[row] & int(PhotometryFlag.FALLBACK_BAND) > 0) | ~(
         np.asarray(old.table["snr"])[row] >= _DROPPED
     )
-    if redo.any() or old.gone.size:
-        redo |= known & fell
+    if fell.any() and (redo.any() or old.gone.size):
+        reach = (settings.box + 3 * settings.pair_distance + 2 * BOX_MARGIN) * coarseness
+        more = known & fell & ~redo & _near(x, y, old, redo, band, reach)
+        while more.any():
+            redo |= more
+            more = known & fell & ~redo & _near(x, y, old, redo, band, reach)
     redo = _whole_groups(redo, groups)
     if settings.mode == "full" and (redo.any() or old.gone.size):
         # Light of neighbours is taken off a box: the boxes next to a change change too.
