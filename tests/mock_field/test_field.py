@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -204,3 +208,54 @@ def test_a_changed_copy_keeps_the_truth(field: MockField) -> None:
 def test_refuses_in_words(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_field(**options)
+
+
+_HASH = """
+import hashlib
+from sc_lab.mock import make_field
+field = make_field(seed=2, size=5.0, bands=["F200W", "F480M"], galaxies=2)
+print(hashlib.sha256(b"".join(field[b].cutout(0, 0, *field[b].shape)[0].tobytes() for b in field)).hexdigest())
+"""
+
+
+def test_number_of_threads_changes_nothing() -> None:
+    """Bit for bit, in processes of their own."""
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    seen = set()
+    for threads in ("1", "2"):
+        environment = {**os.environ, **dict.fromkeys(variables, threads)}
+        run = subprocess.run([sys.executable, "-c", _HASH], env=environment, capture_output=True, text=True, check=True)
+        seen.add(run.stdout.strip())
+    assert len(seen) == 1
+    assert len(seen.pop()) == 64  # success trivial otherwise
+
+
+def test_globulars_are_measured_in_the_colour_box() -> None:
+    """Found again by their colours through the PSFs of three bands, under the light of the cluster."""
+    from sc_lab.photometry import fit_clumps
+
+    field = make_field(seed=1, size=24.0, bands=["F150W", "F200W", "F356W"], galaxies=2)
+    truth = field.truth
+    away = np.array([np.partition(np.hypot(truth["x"] - row["x"], truth["y"] - row["y"]), 1)[1] for row in truth])
+    inner = (np.abs(truth["x"] - 600) < 580) & (np.abs(truth["y"] - 600) < 580)
+    chosen = truth[(truth["kind"] == "gc") & (truth["snr"] > 40) & (away > 15) & inner]
+    assert len(chosen) > 8  # success trivial otherwise
+    fits = fit_clumps(field, chosen["id", "ra", "dec"])
+    mag = {band: -2.5 * np.log10(fits[f"flux_{band}"].to_value(u.nJy)) for band in ("f150w", "f200w", "f356w")}
+    x, y = mag["f200w"] - mag["f356w"], mag["f150w"] - mag["f200w"]
+    # Colours scatter by 0.06 in truth and about as much by noise, in a box 0.5 by 0.3 mag wide.
+    assert np.mean((x > -1) & (x < -0.5) & (y > 0) & (y < 0.3)) > 0.6
+
+
+def test_stars_of_the_field_give_its_psf() -> None:
+    """Eight stars stacked agree with the PSF that painted them."""
+    from sc_lab.images.stars import psf_from_stars
+
+    field = make_field(seed=5, size=16.0, bands=["F150W"], galaxies=2)
+    stars = field.truth[field.truth["kind"] == "star"]
+    stacked, true = psf_from_stars(field, "F150W", stars), field["F150W"].psf
+    true = true.trimmed(stacked.size)
+    # Per cent of the peak: faint neighbours and the sloping light of the cluster under six stars.
+    difference = stacked.stamp / stacked.stamp.sum() - true.stamp / true.stamp.sum()
+    assert np.abs(difference).max() < 0.03 * true.stamp.max()
+    assert stacked.fwhm == pytest.approx(true.fwhm, rel=0.02)
