@@ -272,8 +272,8 @@ def fit_boxes(
     weight[~np.isfinite(weight)] = 0.0
     problem = Problem(
         kernel=kernel,
-        data=np.where(weight > 0, data, 0.0).reshape(n, -1),
-        weight=weight.reshape(n, -1),
+        data=np.where(weight > 0, data, 0.0).reshape(n, height * width),
+        weight=weight.reshape(n, height * width),
         start=start,
         anchor=start[..., :2].copy() if anchor is None else _shapes(anchor, n, n_sources, "anchor", (2,)),
         centre_mode=centre_mode,

@@ -16,11 +16,12 @@ from astropy.table import QTable
 from scipy import ndimage, signal
 
 from sc_lab.errors import InputError, ScLabError
+from sc_lab.images.correlation import noise_factor
 from sc_lab.images.footprint import contour_box, polygon_coverage
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.units import FloatArray, value_in
 
-__all__ = ["ContourFlag", "contour_photometry", "empty_apertures", "noise_factor"]
+__all__ = ["ContourFlag", "contour_photometry", "empty_apertures"]
 
 #: Fewest pixels of an annulus that make a background.
 _FEWEST_PIXELS = 30
@@ -182,29 +183,6 @@ def contour_photometry(
         "n_empty": int(n_empty),
     }
     return table
-
-
-def noise_factor(weights: FloatArray, correlation: FloatArray | None) -> float:
-    """Return by how much correlated noise raises the error of a weighted sum of pixels.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (ny, nx)
-        Weight of each pixel times its error.
-    correlation : ndarray, shape (2 k + 1, 2 k + 1), optional
-        Autocorrelation of the noise, 1 in the middle; None means independent pixels.
-
-    Returns
-    -------
-    float
-        sqrt(sum_ij w_i w_j rho_ij / sum_i w_i^2); 1 for independent pixels, and never less: a smaller value
-        would be the noise of the autocorrelation itself.
-    """
-    white = float((weights**2).sum())
-    if correlation is None or white <= 0:
-        return 1.0
-    spread = signal.oaconvolve(weights, np.asarray(correlation, dtype=np.float64), mode="same")
-    return math.sqrt(max(float((weights * spread).sum()) / white, 1.0))
 
 
 def empty_apertures(

@@ -70,8 +70,8 @@ class PsfKernel:
         (3, 2, half height, n_modes) of real and imaginary rows. Positions count from the middle.
         """
         right, top = self.width // 2, self.height // 2
-        x = np.arange(right, self.width) - 0.5 * (self.width - 1)
-        y = np.arange(top, self.height) - 0.5 * (self.height - 1)
+        x = np.asarray(np.arange(right, self.width) - 0.5 * (self.width - 1), dtype=np.float64)
+        y = np.asarray(np.arange(top, self.height) - 0.5 * (self.height - 1), dtype=np.float64)
         modes = np.stack([part for each in (self.otf_plus, self.otf_minus) for part in (each.real, each.imag)])
         x_table = _x_table(self.frequency, x).reshape(2, self.n_modes, -1).transpose(0, 2, 1)
         y_table = _y_table(self.frequency, y).reshape(3, y.size, self.n_modes, 2).transpose(0, 3, 1, 2)

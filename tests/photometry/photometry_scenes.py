@@ -46,15 +46,15 @@ def dense_render(band: str, flux, x, y, shape, size, fine=8, scale=0.02) -> np.n
     values, axes = np.linalg.eigh(matrix)
     nodes, weights = np.polynomial.hermite_e.hermegauss(fine)
     weights = weights / weights.sum()
-    image = np.zeros((size, size))
+    a, b = (each.ravel() for each in np.meshgrid(nodes, nodes))
+    weight = np.outer(weights, weights).ravel()
+    dx, dy = axes @ (np.sqrt(np.maximum(values, 0))[:, None] * [a, b])
     at = np.arange(size)
-    for a, wa in zip(nodes, weights, strict=True):
-        for b, wb in zip(nodes, weights, strict=True):
-            dx, dy = axes @ (np.sqrt(np.maximum(values, 0)) * [a, b])
-            ex = np.exp(2j * np.pi * np.outer(at - x - dx, k))
-            ey = np.exp(2j * np.pi * np.outer(at - y - dy, k))
-            image += wa * wb * (ey @ spectrum @ ex.T).real
-    return flux * image * (scale / 6.0) ** 2
+    ex = np.exp(2j * np.pi * (at - x - dx[:, None])[..., None] * k)  # (nodes, pixels, frequencies)
+    ey = np.exp(2j * np.pi * (at - y - dy[:, None])[..., None] * k) * weight[:, None, None]
+    rows = (ey.reshape(-1, k.size) @ spectrum).reshape(ey.shape)
+    image = rows.swapaxes(0, 1).reshape(size, -1) @ ex.swapaxes(0, 1).reshape(size, -1).T
+    return flux * image.real * (scale / 6.0) ** 2
 
 
 @dataclass
