@@ -14,6 +14,7 @@ from sc_lab.detection.flags import DetectionFlag
 from sc_lab.detection.host import subtract_host
 from sc_lab.detection.template import matched_snr, peak_template, template_snr
 from sc_lab.errors import InputError
+from sc_lab.images.correlation import noise_factor
 from sc_lab.units import FloatArray
 
 __all__ = ["DEFAULT_THRESHOLDS", "DETECTION_METHODS", "find_peaks", "measured_noise"]
@@ -46,6 +47,7 @@ def find_peaks(
     host: str = "median",
     host_size: int = 21,
     noise: str = "map",
+    correlation: Any = None,
     min_area: int = 5,
     deblend_levels: int = 64,
     deblend_contrast: float = 0.005,
@@ -77,6 +79,10 @@ def find_peaks(
         Window of the median or cell of the mesh [px].
     noise : {'map', 'measured'}
         The error as given, or scaled so that it agrees with the scatter of the image's empty pixels.
+    correlation : array_like, shape (2 k + 1, 2 k + 1), optional
+        Autocorrelation of the noise, 1 in the middle, as `Band.noise_correlation`. Where neighbouring pixels share
+        their noise, smoothing does not lower it as much: the threshold rises and the S/N falls accordingly. None
+        means independent pixels.
     min_area : int
         Fewest connected pixels of a segment.
     deblend_levels : int
@@ -155,12 +161,15 @@ def find_peaks(
         weight = np.where(bad, 0.0, 1.0 / sigma**2)
     template = peak_template(psf, pixel_scale=pixel_scale)
     if method == "segments":
-        found, smooth = _segments(flat, sigma, bad, limit, min_area, deblend_levels, deblend_contrast)
+        raised = limit * noise_factor(_KERNEL, correlation)
+        found, smooth = _segments(flat, sigma, bad, raised, min_area, deblend_levels, deblend_contrast)
     else:
         shape = peak_template(psf, pixel_scale=pixel_scale, std=template_std) if template_std > 0 else template
-        found, smooth = _template_peaks(image, weight, shape, limit, min_separation)
+        raised = limit * noise_factor(shape - shape.mean(), correlation)
+        found, smooth = _template_peaks(image, weight, shape, raised, min_separation)
     x, y, n_pixels, bits = found
     snr, flux = matched_snr(flat, weight, template, x, y)
+    snr = snr / noise_factor(template, correlation)
     reach = ndimage.maximum_filter(bad, size=2 * _MASK_REACH + 1, mode="constant", cval=False)
     bits = bits | np.where(reach[y, x], int(DetectionFlag.NEAR_MASKED), 0)
     ny, nx = image.shape
@@ -234,6 +243,9 @@ def _segments(
     import sep
 
     image = np.where(bad, 0.0, flat)
+    # Room for an image that lies above the threshold as a whole; the extractor's own limits suit survey fields.
+    sep.set_extract_pixstack(max(sep.get_extract_pixstack(), 3 * image.size))
+    sep.set_sub_object_limit(max(sep.get_sub_object_limit(), 8192))
     try:
         found = sep.extract(
             image,

@@ -72,6 +72,8 @@ class FakeBand:
         self.shape = data.shape
         self.read = []
 
+    noise_correlation = None
+
     def cutout(self, x0, y0, nx, ny):
         self.read.append((x0, y0, nx, ny))
         big = np.full((ny, nx), np.nan), np.full((ny, nx), np.nan)

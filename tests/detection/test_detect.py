@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sc_lab.detection import DetectionFlag, completeness_table, detect_clumps, find_peaks, match_pixels
 from sc_lab.errors import InputError, ScLabError
@@ -180,6 +181,35 @@ def test_noise_is_measured_where_the_map_is_wrong_or_missing(make):
 
 
 @pytest.mark.parametrize("method", ["segments", "template"])
+def test_noise_that_neighbours_share_does_not_pass_for_clumps(make, method):
+    """Blank noise smoothed by 1.2 pixels: hundreds of false peaks where pixels are taken for independent."""
+    rng = np.random.default_rng(8)
+    data = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 1.2)
+    data /= data.std()
+    lags = np.arange(-5, 6)
+    # Noise smoothed by s has a Gaussian autocorrelation of width sqrt(2) s.
+    line = np.exp(-(lags**2) / (4 * 1.2**2))
+    rho = np.outer(line, line)
+    error = np.ones_like(data)
+    naive, honest = (find_peaks(data, error, method=method, correlation=each) for each in (None, rho))
+    assert len(naive) > 100
+    # Noise as smooth as the PSF makes peaks that look like clumps; the same rate per resolution element stays small.
+    assert len(honest) < 10
+    cov = make.std**2 * np.eye(2)
+    data += make.gaussian(data.shape, 200, 200, 80 / make.unit_snr(cov), cov)
+    bright = {
+        name: find_peaks(data, error, method=method, correlation=each)[0] for name, each in (("no", None), ("yes", rho))
+    }
+    assert bright["yes"]["snr"] < 0.5 * bright["no"]["snr"]
+    assert bright["yes"]["flux"] == bright["no"]["flux"]
+
+
+def test_an_image_that_is_all_above_the_threshold_is_no_error():
+    data = 100 + np.random.default_rng(1).normal(size=(700, 700))
+    assert len(find_peaks(data, np.ones_like(data), host="none")) >= 1
+
+
+@pytest.mark.parametrize("method", ["segments", "template"])
 def test_an_image_without_pixels_or_light_gives_an_empty_table(mock, make, method):
     for data in (np.full((40, 40), np.nan), np.zeros((40, 40)), np.full((40, 40), 7.0)):
         assert len(find_peaks(data, np.ones((40, 40)), method=method)) == 0
@@ -253,6 +283,7 @@ def ring_field(real_data):
         units="MJy/sr",
         pixel_scales=scales,
         psf_scales=scales,
+        noise_scale="measure",
     )
 
 
@@ -265,16 +296,18 @@ def ring(ring_field):
 
 @pytest.mark.real_data
 def test_clumps_of_the_cosmos_web_ring(ring_field, ring):
-    """Nine peaks beside the lens between 0.35 and 1.3 arcsec of its centre, most of them on the ring."""
+    """About nine peaks beside the lens between 0.35 and 1.3 arcsec of its centre, most of them on the ring.
+
+    Nine stand above 3.5 sigma in the image smoothed by 1.2 pixels once an azimuthal profile of the lens is taken off; a
+    median takes off a little less of the ring itself.
+    """
     table = detect_clumps(ring_field, "F150W", ring)
     radius = 0.03 * np.hypot(table["x"] - 209, table["y"] - 209)
     clumps = table[radius > 0.35]
-    assert len(clumps) == 9
+    assert 8 <= len(clumps) <= 11
     assert clumps["snr"].min() > 5
     assert ((radius > 0.6) & (radius < 1.0)).sum() >= 7
-    # The map is floored above the scatter of its empty pixels, 1.35 to 1.5 times by different ways of measuring.
-    assert 1 / table.meta["detection"]["noise_ratio"] == pytest.approx(1.4, abs=0.15)
-    deeper = detect_clumps(ring_field, "F150W", ring, noise="measured", previous=table)
+    deeper = detect_clumps(ring_field, "F150W", ring, threshold=1.2, previous=table)
     assert len(deeper) > len(table)
     assert set(table["id"]) <= set(deeper["id"])
     template = detect_clumps(ring_field, "F150W", ring, method="template")

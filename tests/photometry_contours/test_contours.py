@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.images import Field, Psf
+from sc_lab.images.correlation import noise_factor
 from sc_lab.images.galaxy import Galaxy
-from sc_lab.photometry.contours import ContourFlag, contour_photometry, empty_apertures, noise_factor
+from sc_lab.photometry.contours import ContourFlag, contour_photometry, empty_apertures
 
 
 def make_wcs(shape, scale=0.02, ra=342.18, dec=-44.53):
@@ -125,6 +126,8 @@ def test_noise_factor_of_a_known_kernel():
     # The rim, 4 x 220 pixels of 48400, has fewer neighbours.
     assert noise_factor(wide, rho) == pytest.approx(1 / np.sqrt((kernel**2).sum()), rel=0.01)
     assert noise_factor(wide, None) == 1.0
+    # Two neighbouring pixels alone: 2 + 2 rho over 2; the array is smaller than the correlation.
+    assert noise_factor(np.ones((1, 2)), rho) == pytest.approx(np.sqrt(1 + rho[3, 4]))
     assert noise_factor(np.zeros((5, 5)), rho) == 1.0
 
 
