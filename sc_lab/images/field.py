@@ -51,6 +51,16 @@ class Field:
     Notes
     -----
     A field never changes; `replace` returns a changed copy that shares the pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> field = Field.from_arrays({"F150W": np.ones((50, 50))}, errors={"F150W": 0.5}, pixel_scales=0.02)
+    >>> data, error = field["F150W"].cutout(10, 10, 9, 9)
+    >>> data.shape, float(error[4, 4])
+    ((9, 9), 0.5)
+    >>> field.cautions[0]
+    'F150W: no sky coordinates; a tangent projection of 0.02"/px ... is assumed'
     """
 
     def __init__(
@@ -689,7 +699,5 @@ def _odd_depth(band: Band) -> list[str]:
     depth = 31.4 - 2.5 * np.log10(flux)
     if _DEPTHS[0] < depth < _DEPTHS[1]:
         return []
-    return [
-        f"{band.name}: in the unit {band.unit!r} the noise means a depth of {depth:.1f} AB mag; is the unit right? "
-        "units= overrides",
-    ]
+    said = f"{band.name}: in the unit {band.unit!r} the noise means a depth of {depth:.1f} AB mag; is the unit right?"
+    return [f"{said} units= overrides"]

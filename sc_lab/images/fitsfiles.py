@@ -9,6 +9,7 @@ import math
 import mmap
 import os
 import tempfile
+import threading
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -164,15 +165,23 @@ def forget_pages() -> None:
         pixels.forget()
 
 
-@dataclass(frozen=True, eq=False)
 class _TilePixels:
     """Pixels of a tile-compressed image; only the tiles under the rectangle are unpacked."""
 
-    hdu: Any
-    shape: tuple[int, int]
+    def __init__(self, path: Path, index: int, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._how = (path.absolute(), index, shape)
+        self._file = fits.open(path, memmap=True)
+        self._hdu = self._file[index]
+        # The decompressor keeps its place in the file.
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        return _TilePixels, self._how
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
-        return np.asarray(self.hdu.section[y0:y1, x0:x1], dtype=np.float64)
+        with self._lock:
+            return np.array(self._hdu.section[y0:y1, x0:x1], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -543,9 +552,16 @@ def _map(
         raw = b"".join(_chunks(stream, n_bytes, name))
         return np.frombuffer(raw, dtype=dtype).reshape(shape)
     with tempfile.TemporaryFile(prefix="sc_lab_") as unpacked:
-        for chunk in _chunks(stream, n_bytes, name):
-            unpacked.write(chunk)
-        unpacked.flush()
+        try:
+            for chunk in _chunks(stream, n_bytes, name):
+                unpacked.write(chunk)
+            unpacked.flush()
+        except OSError as error:
+            msg = (
+                f"{name} unpacks to {_size(n_bytes)}, for which there is no room in {tempfile.gettempdir()} "
+                f"({error.strerror}); make room there, or unpack the file yourself and give the plain one"
+            )
+            raise InputError(msg) from None
         # The map keeps the unnamed file alive; the system frees it with the last reference.
         return np.memmap(unpacked, dtype=dtype, mode="r", shape=shape)
 
@@ -572,8 +588,7 @@ def _open_tiles(path: Path, unit: _Hdu, shape: tuple[int, int], limit: int) -> P
             "unpack the file with funpack"
         )
         raise InputError(msg)
-    opened = fits.open(path, memmap=True)
-    return _TilePixels(opened[unit.index], shape)
+    return _TilePixels(path, unit.index, shape)
 
 
 def _size(n_bytes: float) -> str:

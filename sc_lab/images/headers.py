@@ -234,6 +234,12 @@ def unit_to_njy(
             return float(parsed.to(u.nJy)), text, remarks
         if parsed.is_equivalent(u.Jy / u.sr):
             area_sr = pixel_scale**2 / _ARCSEC2_PER_SR
+            stated = _number(header.get("PIXAR_SR"))
+            if stated and abs(stated / area_sr - 1) > 0.02:
+                remarks.append(
+                    f"{band}: PIXAR_SR says {stated:.4g} sr per pixel, the sky coordinates {area_sr:.4g}; the latter is "
+                    "used (PIXAR_SR is often that of the detector)",
+                )
             return float(parsed.to(u.nJy / u.sr)) * area_sr, text, remarks
     except (ValueError, TypeError):
         pass

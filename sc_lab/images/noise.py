@@ -20,6 +20,7 @@ Box = tuple[int, int, int, int]
 LAGS = 5
 _TILE = 128
 _FEWEST_PIXELS = 400
+_MOST_TILES = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def measure_noise(
     unusable, inside, used = 0, 0, 0
     for box in _tiles(image.shape, n_tiles):
         data = image.read(*box)
-        usable = np.isfinite(data)
+        usable = _with_value(data)
         if mask is not None:
             usable &= mask.read(*box) == 0
         error = None
@@ -110,10 +111,13 @@ def measure_noise(
     if sky is not None:
         for box in _tiles(sky.shape, n_tiles):
             data = sky.read(*box)
-            blank, residual = _blank_sky(data, np.isfinite(data))
+            blank, residual = _blank_sky(data, _with_value(data))
             used += _add_tile(residual, blank, lags, scatters, sums, counts)
     share = unusable / inside if inside else 0.0
     if not scatters:
+        if n_tiles < _MOST_TILES and image.shape[0] * image.shape[1] > n_tiles * _TILE**2:
+            # A turned or patchy mosaic may have no data under the first tiles.
+            return measure_noise(image, errors, mask=mask, sky=sky, n_tiles=8 * n_tiles, lags=lags)
         return SkyNoise(np.nan, np.nan, None, 0, share)
     scatter = float(np.median(scatters))
     pairs = np.sum(counts, axis=0)
@@ -123,6 +127,15 @@ def measure_noise(
         correlation = covariance / covariance[lags, lags]
     ratio = float(np.median(medians)) / scatter if medians else np.nan
     return SkyNoise(scatter, ratio, correlation, used, share)
+
+
+def _with_value(data: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which pixels hold data; many zeros are what resampling writes where there was no exposure."""
+    finite = np.isfinite(data)
+    zero = data == 0
+    if np.count_nonzero(zero) > 0.01 * data.size and np.count_nonzero(zero) < 0.99 * data.size:
+        finite &= ~zero
+    return finite
 
 
 def _add_tile(

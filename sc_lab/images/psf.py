@@ -65,6 +65,14 @@ class Psf:
         Where it belongs and where it came from.
     cautions : tuple of str, optional
         What was odd in the stamp and how it was read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows, columns = np.indices((32, 32)) - 16
+    >>> psf = Psf.from_array(0.9 * np.exp(-(rows**2 + columns**2) / 8) / (8 * np.pi), 0.02)
+    >>> psf.size, round(psf.energy_fraction, 3), round(psf.fwhm, 3)
+    (31, 0.9, 0.094)
     """
 
     stamp: FloatArray

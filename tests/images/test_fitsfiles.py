@@ -71,6 +71,27 @@ def test_tile_compressed_images_are_read(tmp_path, data):
     np.testing.assert_array_equal(open_image(path)[0].read(4, 20, 1, 30), data[4:20, 1:30])
 
 
+def test_a_full_disk_is_said(plain, monkeypatch):
+    monkeypatch.setattr("sc_lab.images.fitsfiles._IN_MEMORY", 100)
+    monkeypatch.setattr("sc_lab.images.fitsfiles._CHUNK", 1000)
+    packed = plain.with_suffix(".fits.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sc_lab.images.fitsfiles.tempfile.TemporaryFile", lambda **_: Full())
+    with pytest.raises(InputError, match=r"no room.*No space left"):
+        open_image(packed)
+
+
 def test_the_science_extension_is_taken_and_the_primary_keywords_with_it(tmp_path, data):
     primary = fits.PrimaryHDU()
     primary.header["PHOTFLAM"] = 1e-20

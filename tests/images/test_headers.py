@@ -138,3 +138,10 @@ def test_disagreeing_photometric_keywords_are_said():
 def test_units_that_are_no_flux_are_refused(unit, words):
     with pytest.raises(InputError, match=words):
         unit_to_njy(unit, fits.Header(), 0.03, "F150W")
+
+
+def test_a_pixel_area_that_is_not_the_mosaic_s_is_said_and_not_used():
+    header = fits.Header({"BUNIT": "MJy/sr", "PIXAR_SR": 9.31e-14})
+    factor, _, remarks = unit_to_njy(None, header, 0.03, "F444W")
+    assert factor == pytest.approx(21.15, abs=0.005)
+    assert "PIXAR_SR" in remarks[0]

@@ -64,3 +64,13 @@ def test_too_little_sky_gives_nan_and_no_correlation():
     assert np.isnan(band.sky_scatter)
     assert band.noise_correlation is None
     assert np.isnan(band.cutout(0, 0, 8, 8)[1]).all()
+
+
+def test_a_mosaic_that_is_mostly_empty_is_still_measured():
+    """Mosaics are filled with zeros or NaNs beyond the exposures."""
+    for nothing in (0.0, np.nan):
+        image = np.full((3000, 3000), nothing, dtype=np.float32)
+        image[700:1000, 1800:2200] = np.random.default_rng(1).normal(size=(300, 400))
+        band = Field.from_arrays({"F150W": image}, pixel_scales=0.02)["F150W"]
+        # 30 000 pixels give 0.5 %, the edge of the exposure a little more.
+        assert band.sky_scatter == pytest.approx(1.0, rel=0.03)
