@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from sc_lab.detection.host import running_median
 from sc_lab.detection.sources import find_peaks
 from sc_lab.errors import InputError
 from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, fit_boxes
-from sc_lab.photometry.rendering import make_kernel, render
+from sc_lab.photometry.rendering import PsfKernel, make_kernel, render
 from sc_lab.photometry.sizes import measure_sizes
 from sc_lab.units import FloatArray
 
@@ -115,7 +116,7 @@ def run_batch(tile: Tile, recipe: Recipe, seed: tuple[int, int], n_rounds: int) 
     if not total:
         return out
     psf = tile.psf
-    kernel = make_kernel(psf, (2 * recipe.half + 1,) * 2, pixel_scale=tile.pixel_scale)
+    kernel = _kernel(tile, 2 * recipe.half + 1)
     before = _detected(tile.data, tile.error, psf, tile.pixel_scale, recipe)
     usable = np.isfinite(tile.error) & (tile.error > 0)
     host = running_median(tile.data, size=_BACKGROUND_SIZE, mask=~usable)
@@ -134,7 +135,7 @@ def run_batch(tile: Tile, recipe: Recipe, seed: tuple[int, int], n_rounds: int) 
         _match(out[part], found, before, recipe.match_radius)
         boxes.append(_cut(out[part], part.start, data, error, recipe.box))
     if recipe.fit:
-        _fit(out, boxes, psf, tile.pixel_scale, recipe)
+        _fit(out, boxes, tile, recipe)
     for name, offset in (("x", tile.x0), ("y", tile.y0)):
         for column in (name, f"{name}_found", f"{name}_fit"):
             out[column] += offset
@@ -173,6 +174,23 @@ def estimate_gain(tile: Tile, *, least: int = 50) -> float:
     return 1.0 / slope if slope > 1e-3 * np.sqrt(sky) else np.inf
 
 
+def _kernel(tile: Tile, side: int) -> PsfKernel:
+    """Return the PSF's Fourier modes for square boxes."""
+    stamp = np.ascontiguousarray(tile.stamp)
+    described = (tile.stamp_scale, tile.energy_fraction, tile.oversampling, tile.pixel_scale)
+    return _known_kernel(stamp.tobytes(), stamp.shape[0], described, side)
+
+
+@lru_cache(maxsize=4)
+def _known_kernel(stamp: bytes, width: int, described: tuple[float, float, int, float], side: int) -> PsfKernel:
+    """Return a kernel by the bytes of its stamp, which every tile brings along."""
+    from sc_lab.images.psf import Psf
+
+    scale, energy, oversampling, pixel_scale = described
+    psf = Psf(np.frombuffer(stamp).reshape(width, width), scale, energy, oversampling)
+    return make_kernel(psf, (side, side), pixel_scale=pixel_scale)
+
+
 def _places(allowed: npt.NDArray[np.bool_], recipe: Recipe, rng: np.random.Generator) -> FloatArray:
     """Return places (x, y) in the tile: a grid with a random origin, each node moved a little."""
     ny, nx = allowed.shape
@@ -198,7 +216,7 @@ def _draw_truth(out: Records, recipe: Recipe, rng: np.random.Generator) -> None:
     out["theta"] = rng.uniform(0, np.pi, len(out))
 
 
-def _drawn(rows: Records, kernel: Any, half: int) -> FloatArray:
+def _drawn(rows: Records, kernel: PsfKernel, half: int) -> FloatArray:
     """Return images of the clumps, each in a box about the pixel that holds its centre."""
     return render(
         kernel,
@@ -291,7 +309,7 @@ def _cut(rows: Records, start: int, data: FloatArray, error: FloatArray, box: in
     return hit + start, pixel, images[0], images[1]
 
 
-def _fit(out: Records, boxes: list[_Boxes], psf: Any, pixel_scale: float, recipe: Recipe) -> None:
+def _fit(out: Records, boxes: list[_Boxes], tile: Tile, recipe: Recipe) -> None:
     """Fit the recovered clumps where they were detected, each in a box of its own."""
     hit, pixel, data, error = (np.concatenate(parts) for parts in zip(*boxes, strict=True))
     if not len(hit):
@@ -300,13 +318,12 @@ def _fit(out: Records, boxes: list[_Boxes], psf: Any, pixel_scale: float, recipe
     fits = fit_boxes(
         data,
         error,
-        psf,
+        _kernel(tile, recipe.box),
         x=out["x_found"][hit] - pixel[:, 0] + half,
         y=out["y_found"][hit] - pixel[:, 1] + half,
         floor=FREE_FLOOR if recipe.mode == "full" else PAPER_FLOOR,
         noise_correlation=recipe.noise_correlation,
         test_point=True,
-        pixel_scale=pixel_scale,
         # One engine throughout: a resumed run must not differ in the last digit.
         engine="compiled",
     )

@@ -65,7 +65,7 @@ def inject_recover(
         Where: inside contours, inside a polygon of (ra, dec) [deg], or everywhere. None means inside the field's
         galaxies, or everywhere where the field has none.
     magnitudes : array_like, optional
-        AB magnitudes to inject; None takes nine, half a magnitude apart, about where a point source has S/N 7.
+        AB magnitudes to inject; None takes twelve, half a magnitude apart, from S/N 280 of a point source to 1.8.
     sizes : `~astropy.units.Quantity` or array_like
         Sizes to inject: standard deviation sqrt(std_maj std_min) of the clump before the PSF, in pixels of the band
         or as an angle; the half-light radius is 1.177 times that.
@@ -366,7 +366,7 @@ def _gain(image: Any, windows: Sequence[Window], gain: float | None) -> tuple[fl
 
 
 def _usual_magnitudes(image: Any, windows: Sequence[Window]) -> FloatArray:
-    """Return nine magnitudes about the one at which a point source has S/N 7."""
+    """Return twelve magnitudes about the one at which a point source has S/N 7, most of them brighter."""
     for window in windows:
         tile = read_tile(image, window)
         sigma = tile.error[tile.allowed]
@@ -374,7 +374,7 @@ def _usual_magnitudes(image: Any, windows: Sequence[Window]) -> FloatArray:
             # A point source's S/N is F sqrt(sum p^2) / sigma.
             sharp = float(np.sqrt((tile.stamp**2).sum())) * tile.pixel_scale / tile.stamp_scale
             middle = 31.4 - 2.5 * math.log10(7 * float(np.median(sigma)) / max(sharp, 1e-6))
-            return np.asarray(round(middle * 2) / 2 + np.arange(-5, 4) * 0.5)
+            return np.asarray(round(middle * 2) / 2 + np.arange(-8, 4) * 0.5)
     msg = f"no pixel of the region has a usable error in {image.name}; choose another region, or check the error map"
     raise InputError(msg)
 
