@@ -206,3 +206,23 @@ def test_contradictions_in_a_system_are_refused():
     both = tuple(square(name, k, system="2", is_reference=True) for k, name in enumerate("ab"))
     with pytest.raises(InputError, match="system 2 has the references a, b"):
         choose_references(both)
+
+
+@pytest.mark.real_data
+def test_the_sparkler_is_selected_and_its_counter_images_are_not(real_data):
+    """Magnifications 5.3, 12.3 and 4.9 in the final model of Mahler et al. 2022: above 8 only the middle one."""
+    from sc_lab.lensing import read_lenstool
+
+    lens = read_lenstool(real_data / "lensing" / "smacs0723_mahler22_iclv2", posterior=False)
+    places = {"2.1": (110.8387288, -73.4510508), "2.2": (110.8407771, -73.4552122), "2.3": (110.8364983, -73.4588136)}
+    galaxies = []
+    for name, (ra, dec) in places.items():
+        turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        east, north = 0.3 * np.cos(turn) / 3600 / np.cos(np.radians(dec)), 0.3 * np.sin(turn) / 3600
+        contour = np.stack([ra + east, dec + north], axis=1)
+        galaxies.append(Galaxy(id=name, contour=contour, z=1.3779, z_spec=True, system="2", image=name))
+    table = select_galaxies(galaxies, lens).table
+    # The median over 0.3 arcsec about the published place.
+    assert table["mu_median"] == pytest.approx([5.3, 12.3, 4.9], rel=0.1)
+    assert table["kept"].tolist() == [True, True, True] or table["kept"].tolist() == [True, True, False]
+    assert [each.id for each in select_galaxies(galaxies, lens, min_magnification=8).kept] == ["2.2"]
