@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bokeh.models import GlyphRenderer
 
-    from sc_lab_widgets.panels.picker_images import Box
+    from sc_lab_widgets.panels.picker_images import Box, Place
     from sc_lab_widgets.panels.picker_markers import Markers
 
 __all__ = ["DRAGGABLE", "SMALL", "STATES", "CutoutView"]
@@ -216,7 +216,7 @@ class CutoutView:
             middle, half = (span.start + span.end) / 2, (span.end - span.start) / 2 * factor
             span.update(start=middle - half, end=middle + half)
 
-    def fill_colour(self, rgba: np.ndarray, box: Box) -> None:
+    def fill_colour(self, rgba: np.ndarray, box: Box | Place) -> None:
         """Show a colour image.
 
         Parameters
@@ -229,7 +229,7 @@ class CutoutView:
         packed = np.ascontiguousarray(rgba).view(np.uint32).reshape(rgba.shape[:2])
         self.colour.data = {"image": [packed], **box.placement()}
 
-    def fill_images(self, box: Box, **images: np.ndarray) -> None:
+    def fill_images(self, box: Box | Place, **images: np.ndarray) -> None:
         """Show band images; the ones left out stay.
 
         Parameters
