@@ -40,6 +40,9 @@ _OUTLINES = ("polygon", "ellipse", "box", "rotbox")
 #: More bytes than any file of regions drawn by hand.
 _MOST_BYTES = 20_000_000
 
+#: A label or set of tags longer than this was not typed by anyone.
+_MOST_PROPERTIES = 2000
+
 _OUTLINE_VERTICES = 36
 
 
@@ -151,9 +154,13 @@ def parse_regions(text: str, *, band: Any = None) -> RegionFile:
         if frame == "physical" and not said_physical:
             said_physical = True
             sentences.append(f"line {number}: physical coordinates are read as image pixels")
+        properties = comment
+        if len(comment) > _MOST_PROPERTIES:
+            properties = ""
+            sentences.append(f"line {number}: properties of {len(comment)} characters are left out")
         try:
-            region = _parsed(item, comment, frame)
-            label, colour, tags = _properties(region, comment)
+            region = _parsed(item, properties, frame)
+            label, colour, tags = _properties(region, properties)
             if name in _POINTS:
                 rows.append(_point(region, name, label, colour, number, band))
             else:

@@ -155,6 +155,12 @@ def test_labels_are_cleaned_but_not_interpreted():
     assert found.points["label"][0] == "<script>alert(1)</script>"
 
 
+def test_endless_properties_cost_nothing_but_themselves():
+    found = parse_regions("icrs\npoint(1,2) # " + "text={" * 50000 + "\npoint(3,4)")
+    assert found.points["ra"].value.tolist() == [1, 3]
+    assert "properties of 300000 characters are left out" in found.sentences[0]
+
+
 def test_files_that_are_no_region_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_regions(tmp_path / "none.reg")
