@@ -33,7 +33,7 @@ def trace(
     bounds : tuple of float
         Part of the image plane [arcsec]: x from, x to, y from, y to.
     step : float
-        Distance of the points that the lines are drawn through [arcsec].
+        Distance of the points that the lines are drawn through [arcsec], rounded to 1, 1/2, 1/4, ...
 
     Returns
     -------
@@ -42,24 +42,31 @@ def trace(
 
     Notes
     -----
-    A coarse grid, kept with the model for every redshift, shows in which cells the eigenvalue changes sign; only
-    they, their neighbours and the surroundings of strong galaxies are evaluated finely.
+    A coarse grid, kept with the model for every redshift, shows in which cells the eigenvalue changes sign. They,
+    their neighbours and the surroundings of strong galaxies are halved, evaluated, and so on down to ``step``.
     """
     from contourpy import contour_generator
 
-    factor = max(1, round(_COARSE / step))
     gx, gy, kappa, g1, g2 = lens.jacobian_grid(bounds, _COARSE)
-    coarse = _eigenvalue(ratio, kind, kappa, g1, g2)
-    fx = np.linspace(gx[0], gx[-1], (gx.size - 1) * factor + 1)
-    fy = np.linspace(gy[0], gy[-1], (gy.size - 1) * factor + 1)
-    fine = _between(coarse, fy, gy, fx, gx)
-    cells = _cells(coarse, gx, gy, lens.hot_spots(ratio))
-    wanted = np.zeros((fy.size, fx.size), dtype=bool)
-    for j, i in zip(*np.nonzero(cells), strict=True):
-        wanted[j * factor : (j + 1) * factor + 1, i * factor : (i + 1) * factor + 1] = True
-    at_y, at_x = np.nonzero(wanted)
-    fine[at_y, at_x] = _eigenvalue(ratio, kind, *lens.unit_jacobian(fx[at_x], fy[at_y]))
-    lines = contour_generator(fx, fy, np.ma.masked_invalid(fine)).lines(0.0)
+    values = _eigenvalue(ratio, kind, kappa, g1, g2)
+    exact = np.ones(values.shape, dtype=bool)
+    hot = lens.hot_spots(ratio)
+    while gx[1] - gx[0] > 1.3 * step:
+        cells = _cells(values, gx, gy, hot)
+        fx, fy = (np.linspace(each[0], each[-1], 2 * each.size - 1) for each in (gx, gy))
+        values = _between(values, fy, gy, fx, gx)
+        wanted = np.zeros(values.shape, dtype=bool)
+        for dj in range(3):
+            for di in range(3):
+                rows, columns = slice(dj, fy.size - 2 + dj, 2), slice(di, fx.size - 2 + di, 2)
+                wanted[rows, columns] |= cells
+        known = np.zeros(values.shape, dtype=bool)
+        known[::2, ::2] = exact
+        at_y, at_x = np.nonzero(wanted & ~known)
+        values[at_y, at_x] = _eigenvalue(ratio, kind, *lens.unit_jacobian(fx[at_x], fy[at_y]))
+        exact = known | wanted
+        gx, gy = fx, fy
+    lines = contour_generator(gx, gy, np.ma.masked_invalid(values)).lines(0.0)
     return [np.asarray(line, dtype=float) for line in lines if len(line) > 3]
 
 
@@ -71,14 +78,14 @@ def _eigenvalue(ratio: float, kind: str, kappa: FloatArray, g1: FloatArray, g2: 
 def _between(coarse: FloatArray, fy: FloatArray, gy: FloatArray, fx: FloatArray, gx: FloatArray) -> FloatArray:
     """Return a coarse grid interpolated linearly to a fine one."""
     rows = np.stack([np.interp(fy, gy, column) for column in coarse.T], axis=1)
-    return np.stack([np.interp(fx, gx, row) for row in rows])
+    return np.asarray(np.stack([np.interp(fx, gx, row) for row in rows]))
 
 
-def _cells(coarse: FloatArray, gx: FloatArray, gy: FloatArray, hot: FloatArray) -> FloatArray:
-    """Return which coarse cells are evaluated finely."""
+def _cells(values: FloatArray, gx: FloatArray, gy: FloatArray, hot: FloatArray) -> FloatArray:
+    """Return which cells are halved."""
     from scipy.ndimage import binary_dilation
 
-    four = np.stack([coarse[:-1, :-1], coarse[1:, :-1], coarse[:-1, 1:], coarse[1:, 1:]])
+    four = np.stack([values[:-1, :-1], values[1:, :-1], values[:-1, 1:], values[1:, 1:]])
     cells = (four.min(axis=0) < 0) & (four.max(axis=0) > 0)
     cells = binary_dilation(cells, iterations=1)
     for x, y, radius in hot:

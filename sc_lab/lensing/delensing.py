@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
@@ -360,22 +361,36 @@ def _finite_size(
     known = np.all(np.isfinite(shape), axis=(1, 2))
     values, vectors = np.linalg.eigh(np.where(known[:, None, None], shape, 0.0))
     axes = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    nodes = np.linspace(-2.4, 2.4, 7)
-    u_, v_ = (each.ravel() for each in np.meshgrid(nodes, nodes))
-    inside = u_**2 + v_**2 <= nodes[-1] ** 2
-    u_, v_ = u_[inside], v_[inside]
-    weight = np.exp(-0.5 * (u_**2 + v_**2))
-    weight /= weight.sum()
-    west, north = (0.001 * (axes[:, i, :1] * u_ + axes[:, i, 1:] * v_) for i in (0, 1))
+    coarse, weight, spread = _footprint()
+    west, north = (0.001 * (axes[:, i, :1] * coarse[0] + axes[:, i, 1:] * coarse[1]) for i in (0, 1))
     x, y = lens.to_frame(ra, dec)
     points = lens.to_sky(x[:, None] + west, y[:, None] + north)
-    mu, mu_t, _ = lens.magnification(*points, z[:, None])
+    # Nine points carry convergence and shear over an image that is small beside the lens.
+    # They are summed one by one, so that a row alone has the numbers of the whole table.
+    parts = lens.jacobian(*points, z[:, None])
+    mu, mu_t, _ = magnification_of(*(sum(part[:, k, None] * spread[k] for k in range(9)) for part in parts))
     effective = np.where(known, 1.0 / np.sum(weight / np.abs(mu), axis=1), np.nan)
     out["effective_mu"] = effective
     with np.errstate(invalid="ignore"):
         flags[known & (np.abs(effective / np.abs(best.mu) - 1.0) > _FINITE_SIZE)] |= LensFlag.FINITE_SIZE
         flags[known & (mu_t < 0).any(axis=1) & (mu_t > 0).any(axis=1)] |= LensFlag.CROSSES_CRIT
     return flags
+
+
+@functools.cache
+def _footprint() -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return nine points of a Gaussian [standard deviations], weights of its 37 cells, and the step from nine to 37."""
+    three = 2.4 * np.cos(np.radians(30.0)) * np.array([-1.0, 0.0, 1.0])
+    seven = np.linspace(-2.4, 2.4, 7)
+    basis = np.stack(
+        [np.prod([(seven - o) / (each - o) for o in three if o != each], axis=0) for each in three]
+    )  # the parabola through three points, shape (3, 7)
+    x, y = np.meshgrid(seven, seven)
+    inside = x**2 + y**2 <= seven[-1] ** 2 + 1e-9
+    weight = np.exp(-0.5 * (x[inside] ** 2 + y[inside] ** 2))
+    both = (basis[:, None, :, None] * basis[None, :, None, :]).reshape(9, 7, 7)[:, inside]
+    coarse = np.stack([each.ravel() for each in np.meshgrid(three, three)])
+    return coarse, weight / weight.sum(), both
 
 
 def _observed_limit(fits: QTable, scale: FloatArray | None, limit: str, limit_std: float, psf_fwhm: Any) -> FloatArray:

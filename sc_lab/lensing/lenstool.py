@@ -123,6 +123,8 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
                 f"nlentille allows {limit} lenses; the last {len(potentials) - limit} members were left out"
             )
             del potentials[limit:]
+        elif limit > len(potentials) and not _potfiles(par):
+            cautions.append(f"nlentille announces {limit} lenses; the file holds {len(potentials)}")
     if not potentials:
         msg = f"{path.name} has no 'potentiel' section; give best.par or bestopt.par of a Lenstool run"
         raise InputError(msg)
@@ -194,6 +196,7 @@ def _parse(path: Path) -> _ParFile:
     blocks: list[_Block] = []
     redshifts: dict[str, float] = {}
     current: _Block | None = None
+    ended = False
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         text = line.strip()
         if text.startswith("#"):
@@ -206,16 +209,23 @@ def _parse(path: Path) -> _ParFile:
             continue
         word = _ENGLISH.get(words[0].lower(), words[0].lower())
         if word == "fini":
+            ended = True
             break
         if word == "end":
             current = None
         elif current is None:
             current = _Block(kind=word, name=words[1] if len(words) > 1 else "", line=number)
             blocks.append(current)
+        elif word == "potentiel" or word.startswith("potfile"):
+            msg = f"{path.name}, line {number}: '{word}' begins before the section of line {current.line} ended; add 'end'"
+            raise InputError(msg)
         else:
             current.keys[word] = words[1:]
     if not any(block.kind in ("runmode", "potentiel") for block in blocks):
         msg = f"{path.name} is not a Lenstool parameter file: it has neither 'runmode' nor 'potentiel'; give best.par"
+        raise InputError(msg)
+    if not ended:
+        msg = f"{path.name} ends without 'fini': it is cut off, and potentials may be missing; fetch it again"
         raise InputError(msg)
     return _ParFile(path, blocks, redshifts)
 

@@ -491,7 +491,7 @@ class LensModel(ABC):
         *,
         kind: str = "tangential",
         bounds: tuple[float, float, float, float] | None = None,
-        step: float = 0.2,
+        step: float = 0.25,
     ) -> list[FloatArray]:
         """Return the lines in the image plane on which the magnification diverges.
 
@@ -504,7 +504,7 @@ class LensModel(ABC):
         bounds : tuple of float, optional
             Part of the image plane [arcsec West and North]: x from, x to, y from, y to. None takes `default_bounds`.
         step : float
-            Distance of the points that the lines are drawn through [arcsec].
+            Distance of the points that the lines are drawn through [arcsec], rounded to 1, 1/2, 1/4, ...
 
         Returns
         -------
@@ -534,7 +534,7 @@ class LensModel(ABC):
         *,
         kind: str = "tangential",
         bounds: tuple[float, float, float, float] | None = None,
-        step: float = 0.2,
+        step: float = 0.25,
     ) -> list[FloatArray]:
         """Return the critical curves carried to the source plane.
 

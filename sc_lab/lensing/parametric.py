@@ -168,15 +168,20 @@ class ParametricLens(LensModel):
         Returns
         -------
         tuple of float
-            A square around the strongest potential, twice its E0 to each side and 10 to 90 arcsec.
+            Around the strongest potential and those of a quarter of its strength within 60 arcsec, at least 10 arcsec.
         """
         strength = strength_of(self._dpie["sigma"])
         if not strength.size:
             return super().default_bounds()
+        x, y = self._dpie["x"], self._dpie["y"]
         main = int(np.argmax(strength))
-        half = float(np.ceil(np.clip(2.0 * strength[main], 10.0, 90.0)))
-        x, y = float(self._dpie["x"][main]), float(self._dpie["y"][main])
-        return (x - half, x + half, y - half, y + half)
+        strong = (strength > 0.25 * strength[main]) & (np.hypot(x - x[main], y - y[main]) < 60.0)
+        half = 1.8 * strength
+        # The main halo is given room for what all of them deflect together.
+        half[main] = np.clip(1.6 * np.sqrt(np.sum(strength[strong] ** 2)), 10.0, 80.0)
+        low_x, high_x = np.min((x - half)[strong]), np.max((x + half)[strong])
+        low_y, high_y = np.min((y - half)[strong]), np.max((y + half)[strong])
+        return (float(np.floor(low_x)), float(np.ceil(high_x)), float(np.floor(low_y)), float(np.ceil(high_y)))
 
     def hot_spots(self, ratio: float) -> FloatArray:
         """Return the galaxies that are strong enough for a critical curve of their own.
@@ -194,7 +199,7 @@ class ParametricLens(LensModel):
         radius = ratio * strength_of(self._dpie["sigma"])
         # Below 0.2 arcsec a critical curve is smaller than any cell; above 3 arcsec no grid misses it.
         strong = (radius > 0.2) & (radius < 3.0)
-        return np.stack([self._dpie["x"], self._dpie["y"], 2.0 * radius], axis=-1)[strong]
+        return np.stack([self._dpie["x"], self._dpie["y"], radius + 0.5], axis=-1)[strong]
 
     def realisation(self, index: int) -> ParametricLens:
         """Return the model of one posterior sample.

@@ -86,12 +86,12 @@ def test_critical_curve_of_a_sphere_is_its_circle_and_its_caustic_a_point(sphere
     radius = 20.0 * float(sphere.efficiency(2.0))
     (curve,) = sphere.critical_curves(2.0, bounds=(-40, 40, -40, 40))
     x, y = sphere.to_frame(curve[:, 0], curve[:, 1])
-    # Linear interpolation over 0.2 arcsec of a function of curvature 2/radius²: h²/(8 radius).
-    np.testing.assert_allclose(np.hypot(x, y), radius, atol=1e-3)
+    # Linear interpolation over 0.25 arcsec of a function of curvature 2/radius²: h²/(4 radius).
+    np.testing.assert_allclose(np.hypot(x, y), radius, atol=2e-3)
     np.testing.assert_array_equal(curve[0], curve[-1])
     (caustic,) = sphere.caustics(2.0, bounds=(-40, 40, -40, 40))
     sx, sy = sphere.to_frame(caustic[:, 0], caustic[:, 1])
-    assert np.hypot(sx, sy).max() < 1e-3
+    assert np.hypot(sx, sy).max() < 2e-3
 
 
 def test_magnification_diverges_along_the_curves(cluster):

@@ -140,6 +140,12 @@ def test_members_beyond_the_number_of_lenses_are_left_out_as_lenstool_does(run):
     assert "last 1 members were left out" in lens.cautions[1]
 
 
+def test_a_file_that_announces_more_lenses_than_it_holds_says_so(run):
+    (run / "fewer.par").write_text(HEAD + "grille\n\tnlentille 9\n\tend\n" + HALO + SHEAR + TAIL)
+    lens = read_lenstool(run / "fewer.par", posterior=False)
+    assert lens.cautions == ("nlentille announces 9 lenses; the file holds 2",)
+
+
 def test_the_chain_moves_what_it_names(run):
     lens = read_lenstool(run)
     assert lens.n_realisations == 2
@@ -197,7 +203,9 @@ def test_images_need_company_and_columns(run):
     ("text", "words"),
     [
         ("a,b\n1,2\n", "not a Lenstool parameter file"),
-        (HEAD + TAIL, "no lens redshifts|redshifts none"),
+        (HEAD + TAIL, "redshifts none"),
+        (HEAD + HALO + SHEAR, "ends without 'fini': it is cut off"),
+        (HEAD + HALO[:-5] + SHEAR + TAIL, "'potentiel' begins before the section of line 6 ended"),
         (HEAD + HALO.replace("0.3500", "0.3600") + SHEAR + TAIL, "lens redshifts 0.35, 0.36"),
         (HEAD + HALO.replace("81", "12") + TAIL, "profile 12"),
         (HEAD + HALO.replace("1000.0\n\tz_lens", "fast\n\tz_lens") + TAIL, "v_disp is 'fast'"),
