@@ -67,6 +67,8 @@ class _ParFile:
     path: Path
     blocks: list[_Block]
     redshifts: dict[str, float]
+    #: Whether it closes with 'fini'.
+    ended: bool
 
     def of(self, kind: str) -> list[_Block]:
         """Return the sections of a kind."""
@@ -115,16 +117,7 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
     potentials = [_potential(block, scale, path) for block in par.of("potentiel")]
     for block in _potfiles(par):
         potentials += _members(block, path, ra=ra, dec=dec, scale=scale, cautions=cautions)
-    for block in par.of("grille"):
-        # Lenstool stops reading members when it has this many lenses in all.
-        limit = int(_value(block, "nlentille", path, 0.0))
-        if 0 < limit < len(potentials):
-            cautions.append(
-                f"nlentille allows {limit} lenses; the last {len(potentials) - limit} members were left out"
-            )
-            del potentials[limit:]
-        elif limit > len(potentials) and not _potfiles(par):
-            cautions.append(f"nlentille announces {limit} lenses; the file holds {len(potentials)}")
+    _check_number(par, potentials, cautions)
     if not potentials:
         msg = f"{path.name} has no 'potentiel' section; give best.par or bestopt.par of a Lenstool run"
         raise InputError(msg)
@@ -142,6 +135,27 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
         cautions=tuple(cautions),
         frame=frame,
     )
+
+
+def _check_number(par: _ParFile, potentials: list[Potential], cautions: list[str]) -> None:
+    """Leave out members beyond the announced number, and tell a file that is cut off from one that is whole."""
+    announced = [int(_value(block, "nlentille", par.path, 0.0)) for block in par.of("grille")]
+    limit = announced[0] if announced else 0
+    if 0 < limit < len(potentials):
+        # Lenstool stops reading members when it has this many lenses in all.
+        cautions.append(f"nlentille allows {limit} lenses; the last {len(potentials) - limit} members were left out")
+        del potentials[limit:]
+    elif limit > len(potentials) and par.ended and not _potfiles(par):
+        cautions.append(f"nlentille announces {limit} lenses; the file holds {len(potentials)}")
+    if par.ended:
+        return
+    if limit != len(potentials):
+        msg = (
+            f"{par.path.name} ends without 'fini' and holds {len(potentials)} potentials, where nlentille announces "
+            f"{limit or 'nothing'}: it is cut off; fetch it again"
+        )
+        raise InputError(msg)
+    cautions.append(f"{par.path.name} ends without 'fini', but holds all of its {limit} lenses")
 
 
 # ---- files ------------------------------------------------------------------------------
@@ -224,10 +238,7 @@ def _parse(path: Path) -> _ParFile:
     if not any(block.kind in ("runmode", "potentiel") for block in blocks):
         msg = f"{path.name} is not a Lenstool parameter file: it has neither 'runmode' nor 'potentiel'; give best.par"
         raise InputError(msg)
-    if not ended:
-        msg = f"{path.name} ends without 'fini': it is cut off, and potentials may be missing; fetch it again"
-        raise InputError(msg)
-    return _ParFile(path, blocks, redshifts)
+    return _ParFile(path, blocks, redshifts, ended)
 
 
 def system_of(identifier: str) -> str:

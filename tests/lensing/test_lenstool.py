@@ -146,6 +146,12 @@ def test_a_file_that_announces_more_lenses_than_it_holds_says_so(run):
     assert lens.cautions == ("nlentille announces 9 lenses; the file holds 2",)
 
 
+def test_a_file_without_its_last_word_is_taken_when_all_lenses_are_there(run):
+    (run / "open.par").write_text(HEAD + "grille\n\tnlentille 2\n\tend\n" + HALO + SHEAR)
+    lens = read_lenstool(run / "open.par", posterior=False)
+    assert lens.cautions == ("open.par ends without 'fini', but holds all of its 2 lenses",)
+
+
 def test_the_chain_moves_what_it_names(run):
     lens = read_lenstool(run)
     assert lens.n_realisations == 2
@@ -204,7 +210,7 @@ def test_images_need_company_and_columns(run):
     [
         ("a,b\n1,2\n", "not a Lenstool parameter file"),
         (HEAD + TAIL, "redshifts none"),
-        (HEAD + HALO + SHEAR, "ends without 'fini': it is cut off"),
+        (HEAD + HALO + SHEAR, "ends without 'fini' and holds 2 potentials.*it is cut off"),
         (HEAD + HALO[:-5] + SHEAR + TAIL, "'potentiel' begins before the section of line 6 ended"),
         (HEAD + HALO.replace("0.3500", "0.3600") + SHEAR + TAIL, "lens redshifts 0.35, 0.36"),
         (HEAD + HALO.replace("81", "12") + TAIL, "profile 12"),
