@@ -36,8 +36,8 @@ _ARCSEC_PER_RADIAN = 180.0 / np.pi * 3600.0
 _STEP, _MARGIN = 0.1, 2.0
 #: Images this close to a critical curve are no ellipses, and others fainter than this share of the first add nothing.
 _MU_RANGE = (1.3, 40.0)
-#: A cluster's image is no larger than this standard deviation [px]: the limit of the fit (l1 <= 25 px2).
-_LARGEST = 4.0
+#: No image of a cluster is larger than this standard deviation [px]: in a 9 px box larger ones are lost in the plane.
+_LARGEST = 2.5
 
 
 def make_clusters(
@@ -128,7 +128,7 @@ def make_clusters(
         psf[name] = SyntheticPsf.from_stamp(given.stamp, scale, band=name, energy=given.energy_fraction)
         noise[name] = sky_noise(band, psf[name], correlated=correlated)[0]
     target = np.exp(draw.uniform(np.log(snr[0]), np.log(snr[1]), count))
-    sharp = sharpness(cov, psf[reference], scale)
+    sharp = sharpness(cov, psf[reference], scale, correlated=correlated)
     wanted = target * noise[reference] / sharp[first] / np.abs(mu[first])
     age, dust = 10.0 ** draw.normal(1.2, 0.5, count), np.minimum(draw.exponential(0.15, count), 0.8)
     order = list(bands)

@@ -222,7 +222,7 @@ def make_field(
     seen = (np.abs(place[0][: len(compact.x)] - (pixels - 1) / 2) < pixels / 2) & (
         np.abs(place[1][: len(compact.x)] - (pixels - 1) / 2) < pixels / 2
     )
-    table = _truth(compact.chosen(seen), FILTERS[field.reference], lens, field, order, names)
+    table = _truth(compact.chosen(seen), FILTERS[field.reference], lens, field, order, names, correlated=correlated)
     _assign(table, contours)
     table.meta["seed"] = seed
     table.meta["cosmology"] = describe(default_cosmology())
@@ -375,7 +375,14 @@ def _stamp(band: Filter) -> Psf:
 
 
 def _truth(
-    compact: Compact, band: Filter, lens: LensModel, field: Field, order: Sequence[str], names: Sequence[str]
+    compact: Compact,
+    band: Filter,
+    lens: LensModel,
+    field: Field,
+    order: Sequence[str],
+    names: Sequence[str],
+    *,
+    correlated: bool,
 ) -> QTable:
     """Return the table of compact sources."""
     reference = field[field.reference]
@@ -408,8 +415,8 @@ def _truth(
     psf = synthesise_psf(band.name)
     table["snr"] = (
         compact.flux[:, order.index(band.name)]
-        * sharpness(compact.cov, psf, band.pixel_scale)
-        / sky_noise(band, psf)[0]
+        * sharpness(compact.cov, psf, band.pixel_scale, correlated=correlated)
+        / sky_noise(band, psf, correlated=correlated)[0]
     )
     return table
 

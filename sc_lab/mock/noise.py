@@ -96,8 +96,8 @@ def sky_noise(band: Filter, psf: SyntheticPsf, *, correlated: bool = False) -> t
     return (sky / float(drizzle_kernel().sum()) ** 2 if correlated else sky), photoelectron
 
 
-def sharpness(cov: FloatArray, psf: SyntheticPsf, pixel_scale: float) -> FloatArray:
-    """Return the root of the sum of squares of unit sources over their pixels, by Parseval's theorem.
+def sharpness(cov: FloatArray, psf: SyntheticPsf, pixel_scale: float, *, correlated: bool = False) -> FloatArray:
+    """Return the S/N of a matched filter for unit flux and unit noise per pixel, by Parseval's theorem.
 
     Parameters
     ----------
@@ -107,11 +107,13 @@ def sharpness(cov: FloatArray, psf: SyntheticPsf, pixel_scale: float) -> FloatAr
         The PSF.
     pixel_scale : float
         Pixel [arcsec].
+    correlated : bool
+        Whether the noise of neighbouring pixels is correlated as `drizzle_kernel` makes it.
 
     Returns
     -------
     ndarray, shape (n,)
-        Times flux over noise per pixel it is the S/N of a matched filter.
+        For white noise the root of the sum of squares of the source's pixels.
     """
     spectrum = np.abs(psf.spectrum)
     # A third of the frequencies: the shapes are smaller than a third of the box.
@@ -120,8 +122,12 @@ def sharpness(cov: FloatArray, psf: SyntheticPsf, pixel_scale: float) -> FloatAr
     power = spectrum[np.ix_(index + half, index + half)] ** 2
     k = index / BOX
     kx, ky = k[None, :], k[:, None]
+    weights = drizzle_kernel()
+    response = weights[1] + 2.0 * weights[0] * np.cos(2.0 * np.pi * k * pixel_scale)
+    coloured = (response[None, :] * response[:, None]) ** 2 if correlated else 1.0
     out = np.empty(len(cov))
     for i, each in enumerate(cov):
         spread = each[0, 0] * kx**2 + each[1, 1] * ky**2 + 2.0 * each[0, 1] * kx * ky
-        out[i] = (power * np.exp(-4.0 * np.pi**2 * spread)).sum()
-    return np.asarray(np.sqrt(out) * 3.0 * pixel_scale / BOX)
+        passed = power * np.exp(-4.0 * np.pi**2 * spread)
+        out[i] = passed.sum() / np.sqrt((passed * coloured).sum())
+    return np.asarray(out * 3.0 * pixel_scale / BOX)

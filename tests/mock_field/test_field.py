@@ -259,3 +259,20 @@ def test_stars_of_the_field_give_its_psf() -> None:
     difference = stacked.stamp / stacked.stamp.sum() - true.stamp / true.stamp.sum()
     assert np.abs(difference).max() < 0.03 * true.stamp.max()
     assert stacked.fwhm == pytest.approx(true.fwhm, rel=0.02)
+
+
+def test_snr_under_correlated_noise_is_that_of_the_same_filter() -> None:
+    """The filtered flux scatters by the root of the sum of squares of the filter smoothed by the noise's kernel."""
+    from scipy.ndimage import correlate1d
+
+    from sc_lab.mock.noise import sharpness
+
+    cov = np.array([[[0.02**2, 0.0], [0.0, 0.01**2]]])
+    one = Gaussians(np.array([2.0]), np.array([2.0]), cov)
+    p = Canvas((200, 200), 0.02, one).paint(np.ones(1), synthesise_psf("F150W"))
+    smoothed = correlate1d(correlate1d(p, drizzle_kernel(), axis=0), drizzle_kernel(), axis=1)
+    wanted = (p**2).sum() / np.sqrt((smoothed**2).sum())
+    found = sharpness(cov, synthesise_psf("F150W"), 0.02, correlated=True)[0]
+    # A third of the frequencies, and 4 arcsec instead of the whole plane.
+    assert found == pytest.approx(wanted, rel=2e-3)
+    assert found < 0.7 * sharpness(cov, synthesise_psf("F150W"), 0.02)[0]
