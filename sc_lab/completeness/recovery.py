@@ -48,7 +48,7 @@ class Recipe:
     gain : float
         Electrons per nJy; infinite where clumps bring no noise of their own.
     detection : mapping
-        Options of `sc_lab.detection.find_peaks`.
+        Options of `sc_lab.detection.detect_clumps`.
     detector : callable, optional
         Used instead of it.
     fit : bool
@@ -57,8 +57,10 @@ class Recipe:
         Whether the fit keeps variances above zero, as the paper, or lets them through it.
     box : int
         Side of the fitted box [px].
-    noise_correlation : ndarray, optional
+    fit_correlation : ndarray, optional
         Autocorrelation of the noise, for the errors of the fit.
+    detection_correlation : ndarray, optional
+        The same, for the threshold of the detection.
     """
 
     magnitudes: tuple[float, ...]
@@ -70,9 +72,10 @@ class Recipe:
     detection: Mapping[str, Any] = field(default_factory=dict)
     detector: Detector | None = None
     fit: bool = True
-    mode: str = "full"
+    mode: str = "paper"
     box: int = 9
-    noise_correlation: FloatArray | None = None
+    fit_correlation: FloatArray | None = None
+    detection_correlation: FloatArray | None = None
 
     @property
     def pitch(self) -> float:
@@ -254,8 +257,9 @@ def _inject(
 def _detected(data: FloatArray, error: FloatArray, psf: Any, pixel_scale: float, recipe: Recipe) -> FloatArray:
     """Return x, y, S/N and flux of what is detected, shape (n, 4)."""
     if recipe.detector is None:
-        options = dict(recipe.detection)
+        options = {name: value for name, value in recipe.detection.items() if name != "correlated"}
         least = float(options.pop("min_snr", 0.0))
+        options["correlation"] = recipe.detection_correlation
         table = find_peaks(data, error, psf=psf, pixel_scale=pixel_scale, **options)
         table = table[np.asarray(table["snr"]) >= least]
     else:
@@ -322,7 +326,7 @@ def _fit(out: Records, boxes: list[_Boxes], tile: Tile, recipe: Recipe) -> None:
         x=out["x_found"][hit] - pixel[:, 0] + half,
         y=out["y_found"][hit] - pixel[:, 1] + half,
         floor=FREE_FLOOR if recipe.mode == "full" else PAPER_FLOOR,
-        noise_correlation=recipe.noise_correlation,
+        noise_correlation=recipe.fit_correlation,
         test_point=True,
         # One engine throughout: a resumed run must not differ in the last digit.
         engine="compiled",

@@ -20,7 +20,7 @@ from sc_lab.completeness.files import read_file, to_qtable, write_file
 from sc_lab.completeness.records import Outcome, Records, true_flux, true_shape
 from sc_lab.completeness.statistics import Bias, Cells, Pull, middle_and_scatter
 from sc_lab.errors import InputError, ScLabWarning
-from sc_lab.photometry.sizes import STD_LIMIT, size_classes
+from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, size_classes
 from sc_lab.units import MASS, FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -337,6 +337,44 @@ class Completeness:
             ]
         self._warn_beyond(mags, self._table(None, None))
         return Selection(table, np.array(rows))
+
+    def selection_of(self, catalog: Any, *, m_min: Any = 1e4, m_max: Any = 1e10) -> Selection:
+        """Return the selection of the clumps of a catalogue.
+
+        Parameters
+        ----------
+        catalog : `~astropy.table.Table`
+            With the columns mass [Msun], flux_<band> or mag_<band> of the band of the run, and r_eff_obs [mas]; one
+            row for each mass that will be fitted, in the same order.
+        m_min, m_max : `~astropy.units.Quantity` or float
+            Ends of the table [Msun].
+
+        Returns
+        -------
+        Selection
+            As `selection` makes it.
+
+        Raises
+        ------
+        InputError
+            If a column is missing, or a value.
+        """
+        band = str(self.settings.get("band", "")).lower()
+        names = list(getattr(catalog, "colnames", catalog))
+        flux, mag = f"flux_{band}", f"mag_{band}"
+        missing = [name for name in ("mass", "r_eff_obs") if name not in names]
+        if flux not in names and mag not in names:
+            missing.append(f"{flux} or {mag}")
+        if missing:
+            msg = f"the catalogue has no column {', '.join(missing)}, which tells how bright and large each clump is"
+            raise InputError(msg)
+        if flux in names:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                magnitude = 31.4 - 2.5 * np.log10(value_in(catalog[flux], u.nJy, flux))
+        else:
+            magnitude = value_in(catalog[mag], u.ABmag, mag)
+        radius = value_in(catalog["r_eff_obs"], u.mas, "r_eff_obs") / (HALF_LIGHT * 1000 * self.pixel_scale)
+        return self.selection(catalog["mass"], magnitude, radius, m_min=m_min, m_max=m_max)
 
     # ---- what the photometry makes of them ------------------------------------------------
 

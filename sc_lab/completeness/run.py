@@ -45,7 +45,7 @@ def inject_recover(
     detection: Mapping[str, Any] | None = None,
     detector: Detector | None = None,
     fit: bool = True,
-    mode: str = "full",
+    mode: str = "paper",
     box: int = 9,
     rng: np.random.Generator | int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -88,7 +88,7 @@ def inject_recover(
         and snr and flux where it knows them.
     fit : bool
         Whether recovered clumps are fitted, which tells biases, classes and pulls.
-    mode : {"full", "paper"}
+    mode : {"paper", "full"}
         As in `sc_lab.photometry.fit_clumps`.
     box : int
         Side of the fitted box, odd [px].
@@ -160,6 +160,8 @@ def inject_recover(
     electrons, cautions = _gain(image, windows, gain)
     if magnitudes is None:
         magnitudes = _usual_magnitudes(image, windows)
+    options = _detection(detection, detector)
+    shared = image.noise_correlation if detector is None and options.get("correlated", True) else None
     recipe = Recipe(
         magnitudes=_numbers(magnitudes, "magnitudes", "finite AB magnitudes", -10.0, 60.0),
         sizes=_sizes(sizes, image.pixel_scale),
@@ -167,12 +169,13 @@ def inject_recover(
         spacing=_number(spacing, "spacing", 10.0, 1000.0, "pixels"),
         match_radius=_number(match_radius, "match_radius", 0.1, 10.0, "pixels"),
         gain=electrons,
-        detection=_detection(detection, detector),
+        detection=options,
         detector=detector,
         fit=bool(fit),
         mode=mode,
         box=int(box),
-        noise_correlation=image.noise_correlation if fit and mode == "full" else None,
+        fit_correlation=image.noise_correlation if fit and mode == "full" else None,
+        detection_correlation=shared,
     )
     plan = _Plan(image, windows, recipe, total)
     entropy = None if rng is None else int(np.random.default_rng(rng).integers(2**63))
@@ -387,10 +390,14 @@ def _detection(options: Mapping[str, Any] | None, detector: Detector | None) -> 
         raise InputError(msg)
     import inspect
 
+    from sc_lab.detection.clumps import detect_clumps
     from sc_lab.detection.sources import find_peaks
 
-    known = [name for name, kind in inspect.signature(find_peaks).parameters.items() if kind.kind is kind.KEYWORD_ONLY]
-    known = [*(name for name in known if name not in {"psf", "pixel_scale", "mask"}), "min_snr"]
+    keywords = [
+        {name for name, kind in inspect.signature(function).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
+        for function in (detect_clumps, find_peaks)
+    ]
+    known = sorted((keywords[0] & keywords[1]) | {"correlated", "min_snr"})
     unknown = [name for name in options if name not in known]
     if unknown:
         msg = f"detection has the unknown option(s) {', '.join(map(str, unknown))}; known are {', '.join(known)}"

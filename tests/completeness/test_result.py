@@ -8,6 +8,7 @@ import warnings
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.table import QTable
 from scipy.special import expit, logit
 from scipy.stats import binom
 
@@ -296,6 +297,21 @@ def test_incomplete_sample_behind_a_lens_gives_the_true_slope_with_its_selection
     # The mean of twenty: 0.22 sigma; two of it. Without: the lost faint clusters flatten the slope by several.
     assert abs(np.mean(offsets[True])) < 0.45
     assert np.mean(offsets[False]) > 1.5
+
+
+def test_catalogue_gives_the_same_selection_by_fluxes_magnitudes_and_half_light_radii(result):
+    mass, mag, size = np.array([3e6, 8e6]), np.array([28.2, 27.9]), np.array([0.5, 1.5])
+    expected = result.selection(mass, mag, size).probability
+    catalog = QTable({"mass": mass * u.Msun, "r_eff_obs": size * 20 * np.sqrt(2 * np.log(2)) * u.mas})
+    with pytest.raises(InputError, match="no column flux_f150w or mag_f150w"):
+        result.selection_of(catalog)
+    catalog["mag_f150w"] = mag * u.ABmag
+    np.testing.assert_allclose(result.selection_of(catalog).probability, expected, rtol=1e-9)  # rounding
+    catalog["flux_f150w"] = 10 ** ((31.4 - mag) / 2.5) / 1000 * u.uJy
+    np.testing.assert_allclose(result.selection_of(catalog).probability, expected, rtol=1e-9)  # rounding
+    catalog["flux_f150w"][1] = -1e-3 * u.uJy  # not detected there: it has no magnitude
+    with pytest.raises(InputError, match="rows 1"):
+        result.selection_of(catalog)
 
 
 @pytest.mark.parametrize(
