@@ -22,8 +22,11 @@ __all__ = ["read_lenstool"]
 _MAX_BYTES = 200_000_000
 _DPIE_PROFILE = 81
 _SHEAR_PROFILE = 14
-#: Lenstool writes French; some hands write English.
+#: Lenstool writes French, its later versions English.
 _ENGLISH = {
+    "finish": "fini",
+    "grid": "grille",
+    "nlens": "nlentille",
     "potential": "potentiel",
     "cosmology": "cosmologie",
     "ellipticity": "ellipticite",

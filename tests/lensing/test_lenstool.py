@@ -152,6 +152,21 @@ def test_a_file_without_its_last_word_is_taken_when_all_lenses_are_there(run):
     assert lens.cautions == ("open.par ends without 'fini', but holds all of its 2 lenses",)
 
 
+def test_later_versions_write_english(run):
+    french = HEAD + "grille\n\tnlentille 2\n\tend\n" + HALO + SHEAR + TAIL
+    english = french
+    for before, after in (
+        ("potentiel", "potential"), ("profil ", "profile "), ("ellipticite", "ellipticity"), ("cosmologie", "cosmology"),
+        ("grille", "grid"), ("nlentille", "nlens"), ("fini\n", "finish\n"),
+    ):  # fmt: skip
+        english = english.replace(before, after)
+    (run / "french.par").write_text(french)
+    (run / "english.par").write_text(english)
+    a, b = (read_lenstool(run / f"{name}.par", posterior=False) for name in ("french", "english"))
+    assert repr(a.potentials) == repr(b.potentials)
+    assert a.cautions == b.cautions == ()
+
+
 def test_the_chain_moves_what_it_names(run):
     lens = read_lenstool(run)
     assert lens.n_realisations == 2
