@@ -18,9 +18,11 @@ Box = tuple[int, int, int, int]
 
 #: Lags of the autocorrelation [px]; drizzled mosaics correlate over two or three pixels.
 LAGS = 5
-_TILE = 128
+#: Rows and columns of a tile; wide and low in a large mosaic, of which a disk fetches every row by itself.
+_TILE, _LARGE_TILE = (128, 128), (64, 256)
+_LARGE = 3000**2
 _FEWEST_PIXELS = 400
-_MOST_TILES = 500
+_MOST_TILES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def measure_noise(
     *,
     mask: PixelSource | None = None,
     sky: PixelSource | None = None,
-    n_tiles: int = 12,
+    n_tiles: int = 9,
     lags: int = LAGS,
 ) -> SkyNoise:
     """Measure the noise of an image on a grid of tiles.
@@ -93,6 +95,8 @@ def measure_noise(
     for box in _tiles(image.shape, n_tiles):
         data = image.read(*box)
         usable = _with_value(data)
+        if not usable.any():
+            continue
         if mask is not None:
             usable &= mask.read(*box) == 0
         error = None
@@ -115,9 +119,9 @@ def measure_noise(
             used += _add_tile(residual, blank, lags, scatters, sums, counts)
     share = unusable / inside if inside else 0.0
     if not scatters:
-        if n_tiles < _MOST_TILES and image.shape[0] * image.shape[1] > n_tiles * _TILE**2:
+        if n_tiles < _MOST_TILES and image.shape[0] * image.shape[1] > n_tiles * _TILE[0] * _TILE[1]:
             # A turned or patchy mosaic may have no data under the first tiles.
-            return measure_noise(image, errors, mask=mask, sky=sky, n_tiles=8 * n_tiles, lags=lags)
+            return measure_noise(image, errors, mask=mask, sky=sky, n_tiles=_MOST_TILES, lags=lags)
         return SkyNoise(np.nan, np.nan, None, 0, share)
     scatter = float(np.median(scatters))
     pairs = np.sum(counts, axis=0)
@@ -133,7 +137,7 @@ def _with_value(data: FloatArray) -> npt.NDArray[np.bool_]:
     """Return which pixels hold data; many zeros are what resampling writes where there was no exposure."""
     finite = np.isfinite(data)
     zero = data == 0
-    if np.count_nonzero(zero) > 0.01 * data.size and np.count_nonzero(zero) < 0.99 * data.size:
+    if np.count_nonzero(zero) > 0.01 * data.size:
         finite &= ~zero
     return finite
 
@@ -165,11 +169,12 @@ def _add_tile(
 def _tiles(shape: tuple[int, int], n_tiles: int) -> list[Box]:
     """Return (y0, y1, x0, x1) of tiles spread over an image; a small image is one tile or a few."""
     ny, nx = shape
-    side_y, side_x = min(_TILE, ny), min(_TILE, nx)
-    if ny * nx <= n_tiles * _TILE**2:
-        rows, columns = max(ny // _TILE, 1), max(nx // _TILE, 1)
+    tile = _LARGE_TILE if ny * nx > _LARGE else _TILE
+    side_y, side_x = min(tile[0], ny), min(tile[1], nx)
+    if ny * nx <= 2 * n_tiles * side_y * side_x:
+        rows, columns = max(ny // side_y, 1), max(nx // side_x, 1)
     else:
-        rows = max(int(np.sqrt(n_tiles * ny / nx)), 1)
+        rows = max(round(np.sqrt(n_tiles * ny / nx)), 1)
         columns = max(n_tiles // rows, 1)
     ys = np.unique(np.round((np.arange(rows) + 0.5) * ny / rows - side_y / 2).astype(int).clip(0, ny - side_y))
     xs = np.unique(np.round((np.arange(columns) + 0.5) * nx / columns - side_x / 2).astype(int).clip(0, nx - side_x))
