@@ -266,7 +266,7 @@ class ClumpPicker(Panel):
 
     def _make_markers(self) -> Markers:
         fits = self.bench.fits
-        x, y, snr = fitted(fits, "x"), fitted(fits, "y"), fitted(fits, "snr")
+        (x, y), snr = self.bench.places, fitted(fits, "snr")
         rows = np.flatnonzero(self.box.contains(x, y))
         names = tuple(str(fits["id"][row]) for row in rows)
         notes = tuple(f"S/N {value:.0f}" if np.isfinite(value) else "" for value in snr[rows])
@@ -278,6 +278,8 @@ class ClumpPicker(Panel):
         at = population.index.get(name)
         if name in population.excluded:
             return "excluded"
+        if not np.isfinite(fitted(fits, "x")[row]):
+            return "not measured"
         if at is not None and population.gc_contaminant[at]:
             return "globular cluster"
         origin = self.bench.origin(name)
@@ -476,7 +478,18 @@ class ClumpPicker(Panel):
         """
         place, galaxy = self._sky(x, y), self.galaxy
         with self.editing():
-            return self.bench.add(*place, galaxy=None if galaxy is None else galaxy.id)
+            name = self.bench.add(*place, galaxy=None if galaxy is None else galaxy.id)
+        self._say_what_failed([name])
+        return name
+
+    def _say_what_failed(self, names: Sequence[str]) -> None:
+        """Say of which new clumps the fit found nothing, and why."""
+        fits, ids = self.bench.fits, self.bench.ids
+        for name in names:
+            row = ids.index(name)
+            if not np.isfinite(fitted(fits, "x")[row]):
+                why = str(fits["status"][row]) if "status" in fits.colnames else ""
+                self.message.show(f"{name} could not be measured: {why or 'no reason given'}; undo (U) takes it back")
 
     def move(self, name: str, x: float, y: float) -> None:
         """Fit a clump anew at another place.
@@ -522,7 +535,8 @@ class ClumpPicker(Panel):
         """
         name = self.only_one("split")
         with self.editing():
-            self.editor.split(name)
+            parts = self.editor.split(name)
+        self._say_what_failed(parts)
 
     def merge(self) -> None:
         """Fit the selected clumps as one.

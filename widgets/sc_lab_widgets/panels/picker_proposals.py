@@ -66,7 +66,7 @@ class Proposals:
 
     def _take_detections(self, table: Any) -> None:
         bench = self.picker.bench
-        snr, known_x, known_y = fitted(table, "snr"), fitted(bench.fits, "x"), fitted(bench.fits, "y")
+        snr, (known_x, known_y) = fitted(table, "snr"), bench.places
         items = self._placed(table, [f"detected, S/N {value:.1f}" for value in snr])
         new = [p for p in items if not (np.hypot(known_x - p.x, known_y - p.y) < _SAME).any()]
         self.show(new, f"{len(new)} new of {len(items)} detections: accept (A) or reject them")

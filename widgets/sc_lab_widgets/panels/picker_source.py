@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import QTable
 
 from sc_lab.errors import InputError, ScLabError
+from sc_lab_widgets.panels.picker_markers import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +138,17 @@ class Bench:
         """The fits of the list as it stands; another object whenever a number has changed."""
         self._follow()
         return self._fits
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the clumps are [px of the reference band]: as fitted, or as clicked where the fit found nothing."""
+        fits = self.fits
+        x, y = fitted(fits, "x"), fitted(fits, "y")
+        lost = ~(np.isfinite(x) & np.isfinite(y))
+        if lost.any() and "ra_start" in fits.colnames:
+            start = self.reference.to_pixel(fitted(fits, "ra_start")[lost], fitted(fits, "dec_start")[lost])
+            x[lost], y[lost] = (np.asarray(values, dtype=float) for values in start)
+        return x, y
 
     @property
     def ids(self) -> list[str]:

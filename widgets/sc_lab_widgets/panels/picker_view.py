@@ -33,6 +33,7 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "size limit": ("inverted_triangle", SKY),
     "globular cluster": ("triangle", VERMILION),
     "excluded": ("x", PURPLE),
+    "not measured": ("cross", "#ffffff"),
 }
 #: The cut-outs beside the colour image, with their titles.
 SMALL: Final = {"data": "data", "model": "model", "residual": "data − model"}
