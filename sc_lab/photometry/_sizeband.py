@@ -163,7 +163,9 @@ def fit_shapes(
     within the box and 2 px around it is taken off, with their models of the first pass.
     """
     finite = np.isfinite(x) & np.isfinite(y)
-    jobs = [_job(m, x, y, box) for m in groups.members if finite[m[0]]]
+    # Sorted by position: the numbers must not depend on the order of the list, not even in the last digit.
+    chains = [tuple(sorted(m, key=lambda i: (x[i], y[i]))) for m in groups.members if finite[m[0]]]
+    jobs = [_job(m, x, y, box) for m in chains]
     job_of = {i: j for j, job in enumerate(jobs) for i in job.members}
     near = _outsiders(jobs, x, y, groups, finite, every=mode == "full")
     needed = {job_of[i] for i in np.nonzero(wanted & finite)[0].tolist()}

@@ -29,13 +29,22 @@ PAIR_DISTANCE = 4.0
 #: A clump is extended when a point costs more chi^2 than this: 8 % of true points do.
 EXTENDED = 6.0
 
-#: A clump below this in the reference band has dropped out; its size is looked for in another band.
-_DROPPED = 1.5
+#: A clump has dropped out of the reference below the first S/N, or below the second when its centre or size ran
+#: into a bound: pure noise, fitted with centre and shape free, reaches more than that in 8 % of boxes.
+_DROPPED, _DROPPED_AT_BOUND = 3.0, 8.0
 
-#: What another band must offer to give the size.
-_FOUND = 3.0
+#: The S/N that another band must offer to give the size, away from the bounds.
+_FOUND = 5.0
+
+_AT_BOUND = int(PhotometryFlag.CENTRE_BOUND | PhotometryFlag.SIZE_BOUND)
 
 BoolArray = npt.NDArray[np.bool_]
+
+
+def _dropped(snr: FloatArray, flags: npt.NDArray[np.int64]) -> BoolArray:
+    """Return which clumps are not seen in the band that was to give their sizes."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~(snr >= np.where(flags & _AT_BOUND > 0, _DROPPED_AT_BOUND, _DROPPED)))
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,8 @@ def fit_clumps(
     ids = np.array([str(each) for each in clumps["id"]])
     if len(set(ids.tolist())) < len(ids):
         values, counts = np.unique(ids, return_counts=True)
-        msg = f"id {values[counts > 1][0]!r} stands in {counts[counts > 1][0]} rows; ids tell clumps apart, give each its own"
+        twice, times = str(values[counts > 1][0]), counts[counts > 1][0]
+        msg = f"id {twice!r} stands in {times} rows; ids tell clumps apart, give each its own"
         raise InputError(msg)
     ra, dec = value_in(clumps["ra"], u.deg, "ra"), value_in(clumps["dec"], u.deg, "dec")
     band = field[settings.reference]
@@ -298,7 +308,7 @@ class _Shapes:
         self.ra[position], self.dec[position] = self.band.to_sky(fits.x[position], fits.y[position])
         fits.flags[redo & ~(np.isfinite(x) & np.isfinite(y))] |= int(PhotometryFlag.NO_DATA)
         merged = (fits.flags & PhotometryFlag.MERGED > 0) & ~position
-        lost = redo & ~merged & np.isfinite(x) & ~(fits.snr >= _DROPPED)
+        lost = redo & ~merged & np.isfinite(x) & _dropped(fits.snr, fits.flags)
         for name in settings.fallback:
             if not lost.any():
                 break
@@ -315,7 +325,7 @@ class _Shapes:
         correlation = _correlation(band, settings)
         wanted = np.ones(index.size, dtype=bool)
         new = fit_shapes(band, x, y, groups, wanted, noise_correlation=correlation, **options)
-        good = (new.snr >= _FOUND) & (new.flux > 0) & np.isfinite(new.shape).all(1)
+        good = (new.snr >= _FOUND) & (new.flags & _AT_BOUND == 0) & np.isfinite(new.shape).all(1)
         worked = np.zeros(self.n, dtype=bool)
         if not good.any():
             return worked
@@ -330,7 +340,8 @@ class _Shapes:
             getattr(fits, each)[at] = getattr(new, each)[good]
         # The flux of the reference is measured again, with the shape found here.
         fits.flux[at], fits.flux_err[at], fits.shape_err_flux[at] = np.nan, np.nan, np.nan
-        fits.flags[at] = new.flags[good] | int(PhotometryFlag.FALLBACK_BAND)
+        kept = fits.flags[at] & int(PhotometryFlag.CHAIN_CUT)
+        fits.flags[at] = new.flags[good] | kept | int(PhotometryFlag.FALLBACK_BAND)
         self.size_band[at] = name
         return worked
 
@@ -529,9 +540,8 @@ def _touched_shapes(
     sets = {frozenset(ids_then[group_then == each].tolist()) for each in np.unique(group_then)}
     redo |= np.array([frozenset(ids[list(groups.members[g])].tolist()) not in sets for g in groups.label], dtype=bool)
     # What fell out of the reference was grouped among itself in another band: anew wherever a change is near.
-    fell = (np.asarray(old.table["flags"])[row] & int(PhotometryFlag.FALLBACK_BAND) > 0) | ~(
-        np.asarray(old.table["snr"])[row] >= _DROPPED
-    )
+    flags = np.asarray(old.table["size_flags"])[row]
+    fell = (flags & int(PhotometryFlag.FALLBACK_BAND) > 0) | _dropped(np.asarray(old.table["snr"])[row], flags)
     if fell.any() and (redo.any() or old.gone.size):
         reach = (settings.box + 3 * settings.pair_distance + 2 * BOX_MARGIN) * coarseness
         more = known & fell & ~redo & _near(x, y, old, redo, band, reach)

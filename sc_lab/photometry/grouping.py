@@ -108,10 +108,13 @@ def neighbours_in_box(
     Returns
     -------
     list of ndarray
-        Indices of points, in increasing order.
+        Indices of points, in an order that follows from their positions alone.
     """
     index = np.nonzero(usable & np.isfinite(points).all(1))[0]
     if index.size == 0 or len(centres) == 0:
         return [np.empty(0, dtype=np.int64) for _ in centres]
     found = cKDTree(points[index]).query_ball_point(centres, reach, p=np.inf)
-    return [np.sort(index[np.asarray(each, dtype=np.int64)]) for each in found]
+    rank = np.empty(len(points), dtype=np.int64)
+    rank[np.lexsort(points.T)] = np.arange(len(points))
+    near = (index[np.asarray(each, dtype=np.int64)] for each in found)
+    return [each[np.argsort(rank[each])] for each in near]

@@ -234,7 +234,7 @@ def render_batch(kernel: PsfKernel, x: FloatArray, y: FloatArray, shape: FloatAr
     if level > 2:
         out[:, 3], out[:, 5] = first[..., 2 * w :], second[..., w : 2 * w]
         out[:, 4] = kernel.y_table[2] @ rows[..., :w]
-    return out.reshape(n, -1, h * w)
+    return out.reshape(n, out.shape[1], h * w)
 
 
 def render(

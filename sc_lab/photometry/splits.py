@@ -149,8 +149,8 @@ def _from_residual(single: BoxFits, data: FloatArray, error: FloatArray, kernel:
     model += plane[:, :1] + plane[:, 1:2] * (column - middle) + plane[:, 2:] * (row - middle)
     with np.errstate(invalid="ignore", divide="ignore"):
         good = np.isfinite(data) & np.isfinite(error) & (error > 0)
-        weight = np.where(good, 1 / error**2, 0.0).reshape(n, -1)
-    residual = np.where(weight > 0, np.nan_to_num(data.reshape(n, -1)) - model, 0.0)
+        weight = np.where(good, 1 / error**2, 0.0).reshape(n, _BOX**2)
+    residual = np.where(weight > 0, np.nan_to_num(data.reshape(n, _BOX**2)) - model, 0.0)
     inner = np.nonzero((np.abs(row - middle) <= 4) & (np.abs(column - middle) <= 4))[0]
     points = render_batch(kernel, column[inner].astype(float), row[inner].astype(float), np.zeros((inner.size, 3)), 1)
     points = points[:, 0]
