@@ -220,3 +220,18 @@ def test_pixels_that_cannot_be_used_hold_no_clump(make_field):
     assert (x >= 60).all()
     assert (y < 150).all()
     assert not ((y >= 120) & (y < 130) & (x >= 100)).any()
+
+
+def test_errors_that_allow_for_shared_noise_have_pulls_of_width_one_and_others_do_not(make_field):
+    """Noise of neighbouring pixels mixed by a 3 x 3 kernel, as drizzling does; the error map is that of a pixel."""
+    kernel = np.array([1.0, 2.0, 1.0]) / 4
+    noise = np.random.default_rng(13).normal(size=(400, 400))
+    for axis in (0, 1):
+        noise = np.apply_along_axis(np.convolve, axis, noise, kernel, mode="same")
+    field = make_field(noise, noise.std())
+    options = {"magnitudes": [27.0], "sizes": [0.8], "axis_ratios": [1.0], "n": 1200, "gain": np.inf, "rng": 14}
+    width = {mode: inject_recover(field, mode=mode, **options).pulls()["flux"].width for mode in ("full", "paper")}
+    print(width)
+    # Errors of a width from 1200: 0.03. Noise pixels are used a few times over, which doubles that.
+    assert width["full"] == pytest.approx(1.0, abs=0.15)
+    assert width["paper"] > 1.3
