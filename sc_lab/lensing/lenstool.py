@@ -112,6 +112,7 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
     """
     path = _find(Path(path))
     par = _parse(path)
+    _check_result(par)
     cosmology = _cosmology(par)
     ra, dec = _reference(par)
     z_lens = _lens_redshift(par)
@@ -138,6 +139,18 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
         cautions=tuple(cautions),
         frame=frame,
     )
+
+
+def _check_result(par: _ParFile) -> None:
+    """Refuse the input of a run: its potentials hold starting values, not the fit."""
+    for block in par.of("limit"):
+        for key, words in block.keys.items():
+            if words and words[0] == "1":
+                msg = (
+                    f"{par.path.name}, line {block.line}: {key} of potential {block.name} is free in the interval "
+                    f"{' to '.join(words[1:3])}; this is the input of a run, not its result: read best.par or bestopt.par"
+                )
+                raise InputError(msg)
 
 
 def _check_number(par: _ParFile, potentials: list[Potential], cautions: list[str]) -> None:

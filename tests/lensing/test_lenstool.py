@@ -226,6 +226,7 @@ def test_images_need_company_and_columns(run):
         ("a,b\n1,2\n", "not a Lenstool parameter file"),
         (HEAD + TAIL, "redshifts none"),
         (HEAD + HALO + SHEAR, "ends without 'fini' and holds 2 potentials.*it is cut off"),
+        (HEAD + HALO + "limit O1\n\tv_disp 1 800.0 1500.0 0.1\n\tend\n" + TAIL, "input of a run, not its result"),
         (HEAD + HALO[:-5] + SHEAR + TAIL, "'potentiel' begins before the section of line 6 ended"),
         (HEAD + HALO.replace("0.3500", "0.3600") + SHEAR + TAIL, "lens redshifts 0.35, 0.36"),
         (HEAD + HALO.replace("81", "12") + TAIL, "profile 12"),
