@@ -40,7 +40,7 @@ class Background:
         self._waiting: dict[str, Future[Any]] = {}
         self._closed = False
 
-    def ask(self, kind: str, work: Callable[[], Any], answer: Callable[[Any], None]) -> None:
+    def ask(self, kind: str, work: Callable[[], Any], answer: Callable[[Any], None], *, wait: bool = False) -> None:
         """Do some work beside everything else, then call back with what it gave.
 
         Parameters
@@ -51,8 +51,13 @@ class Background:
             The work; called without arguments.
         answer : callable
             Called with the answer, in the kernel's loop.
+        wait : bool
+            Answer before this call returns, and raise what goes wrong.
         """
         number = self.forget(kind)
+        if wait:
+            answer(work())
+            return
         if self._loop is None or not self._loop.is_running():
             try:
                 answer(work())

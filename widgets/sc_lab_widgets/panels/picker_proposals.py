@@ -57,12 +57,18 @@ class Proposals:
         return np.array([item.y for item in self.items], dtype=float)
 
     # ---- where they come from --------------------------------------------------------------
-    def detect(self) -> None:
-        """Look for clumps inside the contour, without blocking what else is clicked."""
+    def detect(self, *, wait: bool = True) -> None:
+        """Look for clumps inside the contour.
+
+        Parameters
+        ----------
+        wait : bool
+            Return when they are there; otherwise they come later, and nothing else waits for them.
+        """
         picker = self.picker
         galaxy = picker.galaxy
         picker.message.show("looking for clumps …")
-        picker.background.ask("proposals", lambda: picker.bench.detect(galaxy), self._take_detections)
+        picker.background.ask("proposals", lambda: picker.bench.detect(galaxy), self._take_detections, wait=wait)
 
     def _take_detections(self, table: Any) -> None:
         bench = self.picker.bench
@@ -71,10 +77,16 @@ class Proposals:
         new = [p for p in items if not (np.hypot(known_x - p.x, known_y - p.y) < _SAME).any()]
         self.show(new, f"{len(new)} new of {len(items)} detections: accept (A) or reject them")
 
-    def find_splits(self) -> None:
-        """Look for second components in the residual, without blocking what else is clicked."""
+    def find_splits(self, *, wait: bool = True) -> None:
+        """Look for second components in the residual.
+
+        Parameters
+        ----------
+        wait : bool
+            As for `detect`.
+        """
         self.picker.message.show("looking for second components …")
-        self.picker.background.ask("proposals", self.picker.bench.propose_splits, self._take_splits)
+        self.picker.background.ask("proposals", self.picker.bench.propose_splits, self._take_splits, wait=wait)
 
     def _take_splits(self, table: Any) -> None:
         gain = fitted(table, "dbic")
