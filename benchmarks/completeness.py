@@ -124,7 +124,8 @@ def main():
             parts = usual_tools(field)
         print(
             f"astropy + photutils: {sum(parts) * 1e3:.1f} ms of CPU per clump (draw {parts[0] * 1e3:.1f}, detect "
-            f"{parts[1] * 1e3:.1f}, fit {parts[2] * 1e3:.1f}); ours {cpu / few * 1e3:.2f} ms: ratio {sum(parts) / (cpu / few):.0f}"
+            f"{parts[1] * 1e3:.1f}, fit {parts[2] * 1e3:.1f}); ours {cpu / few * 1e3:.2f} ms: "
+            f"ratio {sum(parts) / (cpu / few):.0f}"
         )
 
 
