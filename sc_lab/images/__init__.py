@@ -7,6 +7,7 @@ from sc_lab.images.field import REFERENCE_ORDER, Field
 from sc_lab.images.matching import kernel_residual, match_psf, matching_kernel
 from sc_lab.images.noise import SkyNoise
 from sc_lab.images.psf import Psf
+from sc_lab.images.registration import align, band_offset
 from sc_lab.images.rgb import lupton, on_reference_grid, rgb
 from sc_lab.images.stars import propose_stars, psf_from_stars
 
@@ -16,6 +17,8 @@ __all__ = [
     "Field",
     "Psf",
     "SkyNoise",
+    "align",
+    "band_offset",
     "kernel_residual",
     "lupton",
     "match_psf",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,8 @@ __all__ = ["REFERENCE_ORDER", "Field"]
 REFERENCE_ORDER = ("F150W", "F115W", "F200W", "F090W", "F814W", "F606W", "F277W", "F105W", "F125W", "F160W")
 
 _WRONG_NOISE = 1.15
+#: Offset of bands that is worth saying [reference px]; colour gradients alone make half of it.
+_WRONG_PLACE = 0.6
 #: Point-source depths that imaging can have [AB mag].
 _DEPTHS = (19.0, 34.0)
 NoiseScale = float | Literal["measure"] | None
@@ -317,7 +319,9 @@ class Field:
                 **layers,
             )
             bands.append(_with_noise(band, _pick(noise_scale, name, loose, "noise_scale"), cautions))
-        return cls(bands, **field)
+        out = cls(bands, **field)
+        assumed = [name for name in loose if any("is assumed" in said for said in coordinates[name][1])]
+        return _questioned(out, assumed)
 
     # ---- looking -------------------------------------------------------------------------
 
@@ -701,3 +705,25 @@ def _odd_depth(band: Band) -> list[str]:
         return []
     said = f"{band.name}: in the unit {band.unit!r} the noise means a depth of {depth:.1f} AB mag; is the unit right?"
     return [f"{said} units= overrides"]
+
+
+def _questioned(field: Field, assumed: Sequence[str]) -> Field:
+    """Say which bands with assumed coordinates do not lie on the reference band."""
+    if len(assumed) < 2:
+        return field
+    from sc_lab.images.registration import band_offset
+
+    said = []
+    for name in assumed:
+        dx, dy, _ = band_offset(field, name)
+        if np.hypot(dx, dy) > _WRONG_PLACE * field[field.reference].pixel_scale:
+            said.append(
+                f'{name}: its sources lie ({dx:+.3f}", {dy:+.3f}") from those of {field.reference}; align() moves it',
+            )
+    if not said:
+        return field
+    bands = [
+        band.with_changes(cautions=(*band.cautions, *(words for words in said if words.startswith(f"{band.name}:"))))
+        for band in field.bands.values()
+    ]
+    return field.replace(bands=bands)

@@ -74,3 +74,15 @@ def test_a_mosaic_that_is_mostly_empty_is_still_measured():
         band = Field.from_arrays({"F150W": image}, pixel_scales=0.02)["F150W"]
         # 30 000 pixels give 0.5 %, the edge of the exposure a little more.
         assert band.sky_scatter == pytest.approx(1.0, rel=0.03)
+
+
+def test_rows_without_a_value_are_left_out():
+    image = np.random.default_rng(1).normal(size=(400, 400))
+    image[50:60] = np.nan
+    image[:, 200:203] = np.inf
+    band = Field.from_arrays({"F150W": image}, errors={"F150W": 1.0}, pixel_scales=0.02)["F150W"]
+    assert band.sky_scatter == pytest.approx(1.0, rel=0.02)
+    _, error = band.cutout(150, 40, 100, 30)
+    assert np.isnan(error[10:20]).all()
+    assert np.isnan(error[:, 50:53]).all()
+    assert np.isfinite(error).sum() == 97 * 20
