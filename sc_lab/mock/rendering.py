@@ -119,7 +119,9 @@ class Canvas:
         for value, (rows, columns, stamp) in zip(flux, self._stamps, strict=True):
             if value != 0.0:
                 fine[rows, columns] += value * stamp
-        spectrum = fft.rfft2(fine, workers=1) / self._gridding
+        spectrum = fft.rfft2(fine, workers=1)
+        del fine
+        spectrum /= self._gridding
         spectrum *= _wrapped_spectrum(psf, self._fine, self._step)
         folded = _folded(spectrum, self._coarse)
         if smooth is not None:

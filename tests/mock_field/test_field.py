@@ -198,7 +198,7 @@ def test_a_changed_copy_keeps_the_truth(field: MockField) -> None:
     [
         ({"seed": -1}, "whole number"),
         ({"seed": 1.5}, "whole number"),
-        ({"size": 1.0}, "4 to 150"),
+        ({"size": 1.0}, "4 to 60"),
         ({"size": 1.0 * u.kpc}, "kpc"),
         ({"bands": ["F999W"]}, "F999W"),
         ({"bands": []}, "empty"),
