@@ -688,7 +688,7 @@ class ClumpPicker(Panel):
             pane.on_key(KeyBoard(self.host, self.message).press)
             replace_earlier(self)
             layout = ui.Layout(flex="1 1 0", min_width="0", overflow="auto")
-            self._widget = ui.HBox([self.sidebar, ui.VBox([self.toolbar, self.message, pane], layout=layout)])
+            self._widget = ui.HBox([self.sidebar, ui.VBox([self.toolbar, pane], layout=layout)])
             self._widget.add_class("sclab-panel")
         return self._widget
 

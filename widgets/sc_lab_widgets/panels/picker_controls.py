@@ -106,7 +106,7 @@ def make_button(
 
 
 def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
-    """Return the row of buttons.
+    """Return the row of buttons, with the line for messages below.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
 
     Returns
     -------
-    Box
-        The row.
+    VBox
+        Buttons and messages.
     dict of str to Button
         The buttons by name.
     """
@@ -143,7 +143,8 @@ def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
         "help": ("Keys", "what clicks and keys do (?)", picker.show_help),
     }
     buttons = {name: make_button(*parts, picker.guarded) for name, parts in actions.items()}
-    return ui.Box(list(buttons.values()), layout=ui.Layout(flex_flow="row wrap")), buttons
+    row = ui.Box(list(buttons.values()), layout=ui.Layout(flex_flow="row wrap"))
+    return ui.VBox([row, picker.message]), buttons
 
 
 def make_sidebar(picker: ClumpPicker, numbers: ui.Widget) -> tuple[ui.Widget, ui.Text]:
