@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trace"]
 
-#: Side of a cell of the first, coarse grid [arcsec].
+#: Side of a cell of the first, coarse grid [arcsec], in boxes of 20 arcsec and more.
 _COARSE = 1.0
 
 
@@ -47,7 +47,10 @@ def trace(
     """
     from contourpy import contour_generator
 
-    gx, gy, kappa, g1, g2 = lens.jacobian_grid(bounds, _COARSE)
+    # In a small box a critical curve may pass between the corners of a cell of an arcsecond.
+    side = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
+    coarse = max(min(_COARSE, side / 20.0), step)
+    gx, gy, kappa, g1, g2 = lens.jacobian_grid(bounds, coarse)
     values = _eigenvalue(ratio, kind, kappa, g1, g2)
     exact = np.ones(values.shape, dtype=bool)
     hot = lens.hot_spots(ratio)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import warnings
@@ -133,6 +134,14 @@ class MapLens(LensModel):
             f"{', '.join(k for k in _KINDS if k in self.planes)}, {self.n_realisations} realisations>"
         )
 
+    def _fingerprint(self) -> bytes:
+        digest = hashlib.sha256(repr((self.grid.matrix.tolist(), self.grid.shape, self.normalisation)).encode())
+        for planes in (self.planes, *self._realisations):
+            for key in sorted(planes):
+                digest.update(key.encode())
+                digest.update(np.ascontiguousarray(planes[key], dtype="<f8").data)
+        return digest.digest()
+
     @property
     def n_realisations(self) -> int:
         """Number of realisations; 0 where there are none."""
@@ -142,6 +151,33 @@ class MapLens(LensModel):
     def has_deflection(self) -> bool:
         """Whether images can be carried to the source plane."""
         return "alpha_x" in self.planes
+
+    def realisation(self, index: int) -> MapLens:
+        """Return the model of one realisation.
+
+        Parameters
+        ----------
+        index : int
+            Which.
+
+        Returns
+        -------
+        MapLens
+            Without realisations of its own.
+        """
+        if not -self.n_realisations <= index < self.n_realisations:
+            msg = f"index is {index}; the lens model {self.name!r} has {self.n_realisations} realisations"
+            raise InputError(msg)
+        return MapLens(
+            dict(self._realisations[index]),
+            wcs=self.grid.wcs,
+            z_lens=self.z_lens,
+            normalisation=self.normalisation,
+            cosmology=self.cosmology,
+            name=f"{self.name}[{index}]",
+            rms=self.rms,
+            cautions=self.cautions,
+        )
 
     def default_bounds(self) -> tuple[float, float, float, float]:
         """Return the part of the image plane that the maps cover.

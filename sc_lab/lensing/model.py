@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from astropy.cosmology import FLRW
 from astropy.table import QTable
 
 from sc_lab.cosmology import default_cosmology
+from sc_lab.cosmology import describe as describe_cosmology
 from sc_lab.errors import InputError
 from sc_lab.units import FloatArray, value_in
 
@@ -164,6 +166,27 @@ class LensModel(ABC):
         """Number of realisations of the model: samples of its posterior; 0 where it has none."""
         return 0
 
+    def realisation(self, index: int) -> LensModel:
+        """Return the model of one realisation.
+
+        Parameters
+        ----------
+        index : int
+            Which.
+
+        Returns
+        -------
+        LensModel
+            Without realisations of its own.
+
+        Raises
+        ------
+        InputError
+            If there is no such realisation.
+        """
+        msg = f"index is {index}; the lens model {self.name!r} has {self.n_realisations} realisations to evaluate alone"
+        raise InputError(msg)
+
     def unit_jacobian_draws(
         self, x: FloatArray, y: FloatArray, index: npt.NDArray[np.intp]
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -189,6 +212,36 @@ class LensModel(ABC):
         del x, y, index
         msg = f"the lens model {self.name!r} has no realisations; give posterior= or realisation maps when reading it"
         raise InputError(msg)
+
+    @abstractmethod
+    def _fingerprint(self) -> bytes:
+        """Return bytes that differ when the model differs."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the model as plain JSON values, as catalogues and exports record it.
+
+        Returns
+        -------
+        dict
+            name, kind, z_lens, ra, dec [deg], frame, rms [arcsec], n_realisations, cosmology, cautions and sha256 of
+            what the model is made of: two models with the same one give the same numbers.
+        """
+        described = describe_cosmology(self.cosmology)
+        digest = hashlib.sha256(self._fingerprint())
+        digest.update(repr((self.z_lens, self.ra, self.dec, self.frame, self.rms, sorted(described.items()))).encode())
+        return {
+            "name": self.name,
+            "kind": type(self).__name__,
+            "z_lens": self.z_lens,
+            "ra": self.ra,
+            "dec": self.dec,
+            "frame": self.frame,
+            "rms": self.rms,
+            "n_realisations": self.n_realisations,
+            "cosmology": described,
+            "cautions": list(self.cautions),
+            "sha256": digest.hexdigest(),
+        }
 
     # ---- frame and redshift --------------------------------------------------------------
     def to_frame(self, ra: Any, dec: Any) -> tuple[FloatArray, FloatArray]:
@@ -452,6 +505,8 @@ class LensModel(ABC):
         bounds: tuple[float, float, float, float] | None = None,
         step: float = 1.0,
         min_mu: float = 0.05,
+        n_draws: int = 0,
+        rng: Any = 0,
     ) -> QTable:
         """Return where the source of an image is seen: the image itself and its counter-images.
 
@@ -469,12 +524,18 @@ class LensModel(ABC):
             Side of the cells that the search starts from [arcsec].
         min_mu : float
             Images with a smaller |mu| are left out: galaxies hide a faint image in each of their centres.
+        n_draws : int
+            Realisations of the model that tell how well each place is known; 0 asks none.
+        rng : int or `~numpy.random.Generator`
+            Seed of their choice.
 
         Returns
         -------
         `~astropy.table.QTable`
             In order of arrival: ra, dec, mu, mu_t, mu_r (signed), kind ("minimum", "saddle" or "maximum" of the
-            arrival time), order, delay [day] after the first, and offset [arcsec] from the nearest given position.
+            arrival time), order, delay [day] after the first and offset [arcsec] from the nearest given position.
+            With ``n_draws`` also scatter [arcsec]: how far the image moves among realisations while the given ones
+            stay; NaN where none has it.
 
         Raises
         ------
@@ -483,7 +544,7 @@ class LensModel(ABC):
         """
         from sc_lab.lensing.solver import counter_images
 
-        return counter_images(self, ra, dec, z, bounds=bounds, step=step, min_mu=min_mu)
+        return counter_images(self, ra, dec, z, bounds=bounds, step=step, min_mu=min_mu, n_draws=n_draws, rng=rng)
 
     def critical_curves(
         self,
@@ -575,6 +636,11 @@ class LensModel(ABC):
         """
         if n_draws < 1:
             msg = f"n_draws is {n_draws}; give at least 1"
+            raise InputError(msg)
+        if not self.n_realisations:
+            msg = (
+                f"the lens model {self.name!r} has no realisations; give posterior= or realisation maps when reading it"
+            )
             raise InputError(msg)
         generator = np.random.default_rng(rng)
         return generator.choice(self.n_realisations, size=n_draws, replace=n_draws > self.n_realisations)

@@ -157,6 +157,13 @@ class ParametricLens(LensModel):
                 )
                 raise InputError(msg)
 
+    def _fingerprint(self) -> bytes:
+        parts = [repr(self.potentials).encode()]
+        if self.posterior is not None:
+            for key in sorted(self.posterior.values):
+                parts += [repr(key).encode(), np.ascontiguousarray(self.posterior.values[key], dtype="<f8").tobytes()]
+        return b"".join(parts)
+
     @property
     def n_realisations(self) -> int:
         """Number of posterior samples; 0 where there are none."""

@@ -204,6 +204,8 @@ def counter_images(
     bounds: tuple[float, float, float, float] | None,
     step: float,
     min_mu: float,
+    n_draws: int = 0,
+    rng: Any = 0,
 ) -> QTable:
     """Return all images of the source of one or more images; see `LensModel.counter_images`.
 
@@ -221,6 +223,10 @@ def counter_images(
         Side of a cell of the first grid [arcsec].
     min_mu : float
         Images fainter than this |mu| are left out.
+    n_draws : int
+        Realisations of the model for the column scatter.
+    rng : int or `~numpy.random.Generator`
+        Seed of their choice.
 
     Returns
     -------
@@ -240,10 +246,7 @@ def counter_images(
     if not known.any():
         msg = "the image lies outside the lens model (or on its critical curve); give a position inside"
         raise InputError(msg)
-    source = (
-        float(np.average(bx[known], weights=weight[known])),
-        float(np.average(by[known], weights=weight[known])),
-    )
+    source = _mean_source(bx, by, weight)
     points = find_images(lens, source, ratio, bounds=lens.default_bounds() if bounds is None else bounds, step=step)
     from sc_lab.lensing.model import magnification_of
 
@@ -261,7 +264,7 @@ def counter_images(
     to_lens, to_source = (float(distance(each).to_value(u.pc)) for each in (lens.z_lens, z))
     days = (1 + lens.z_lens) * to_lens * to_source / (ratio * to_source) / _C_PC_PER_DAY * _ARCSEC**2
     separation = np.hypot(points[:, :1] - x, points[:, 1:] - y).min(axis=1) if len(points) else np.empty(0)
-    return QTable(
+    table = QTable(
         {
             "ra": sky[0] * u.deg,
             "dec": sky[1] * u.deg,
@@ -275,3 +278,39 @@ def counter_images(
         },
         meta={"source_ra": float(lens.to_sky(*source)[0]), "source_dec": float(lens.to_sky(*source)[1]), "z": float(z)},
     )
+    if n_draws:
+        table["scatter"] = _scatter(lens, points, (x, y), ratio, step, n_draws, rng) * u.arcsec
+    return table
+
+
+def _mean_source(bx: FloatArray, by: FloatArray, weight: FloatArray) -> tuple[float, float]:
+    """Return the mean source of several images, weighed by their magnification."""
+    known = np.isfinite(bx) & np.isfinite(weight)
+    w = weight[known] / weight[known].sum()
+    return float(np.sum(w * bx[known])), float(np.sum(w * by[known]))
+
+
+def _scatter(
+    lens: LensModel,
+    points: FloatArray,
+    images: tuple[FloatArray, FloatArray],
+    ratio: float,
+    step: float,
+    n_draws: int,
+    rng: Any,
+) -> FloatArray:
+    """Return how far each image moves among realisations, with the given images where they are."""
+    sums, counts = np.zeros(len(points)), np.zeros(len(points))
+    x, y = images
+    for index in lens.realisation_index(n_draws, rng):
+        sample = lens.realisation(int(index))
+        ax, ay = sample.unit_deflection(x, y)
+        k, g1, g2 = (ratio * part for part in sample.unit_jacobian(x, y))
+        source = _mean_source(x - ratio * ax, y - ratio * ay, 1.0 / np.abs((1 - k) ** 2 - g1**2 - g2**2))
+        for i, start in enumerate(points):
+            moved = _newton(sample, start[None, :], source, ratio, longest=step)
+            if len(moved):
+                sums[i] += np.sum((moved[0] - start) ** 2)
+                counts[i] += 1
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(sums / counts))

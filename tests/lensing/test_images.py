@@ -82,6 +82,26 @@ def test_several_images_of_one_source_share_their_mean(cluster):
     np.testing.assert_allclose(together["ra"].to_value("deg"), alone["ra"].to_value("deg"), atol=1e-8)
 
 
+def test_the_scatter_is_how_far_images_move_among_the_samples(cluster, smooth):
+    ra, dec = cluster.to_sky(14.0, -6.0)
+    found = cluster.counter_images(ra, dec, 3.0, n_draws=12, rng=5)
+    assert len(found) > 2  # success trivial otherwise
+    scatter = found["scatter"].to_value("arcsec")
+    here = int(np.argmin(found["offset"]))
+    # The given image stays where it is in every sample.
+    assert scatter[here] < 1e-6
+    x, y = cluster.to_frame(found["ra"], found["dec"])
+    other = (here + 1) % len(found)
+    moved = []
+    for index in cluster.realisation_index(12, 5):
+        again = cluster.realisation(int(index)).counter_images(ra, dec, 3.0)
+        ax, ay = cluster.to_frame(again["ra"], again["dec"])
+        moved.append(np.hypot(ax - x[other], ay - y[other]).min())
+    assert scatter[other] == pytest.approx(np.sqrt(np.mean(np.square(moved))), rel=1e-5)
+    with pytest.raises(InputError, match="has no realisations"):
+        smooth.counter_images(ra, dec, 3.0, n_draws=3)
+
+
 def test_critical_curve_of_a_sphere_is_its_circle_and_its_caustic_a_point(sphere):
     radius = 20.0 * float(sphere.efficiency(2.0))
     (curve,) = sphere.critical_curves(2.0, bounds=(-40, 40, -40, 40))
@@ -92,6 +112,16 @@ def test_critical_curve_of_a_sphere_is_its_circle_and_its_caustic_a_point(sphere
     (caustic,) = sphere.caustics(2.0, bounds=(-40, 40, -40, 40))
     sx, sy = sphere.to_frame(caustic[:, 0], caustic[:, 1])
     assert np.hypot(sx, sy).max() < 2e-3
+
+
+def test_a_small_box_shows_the_same_curve(cluster):
+    whole = max(cluster.critical_curves(3.0), key=len)
+    x, y = cluster.to_frame(*whole[len(whole) // 3])
+    box = (x - 1.0, x + 1.0, y - 1.0, y + 1.0)
+    lines = cluster.critical_curves(3.0, bounds=box, step=0.02)
+    lx, ly = np.concatenate([np.stack(cluster.to_frame(line[:, 0], line[:, 1]), axis=-1) for line in lines]).T
+    # The point of the coarse line is off by its own interpolation over 0.25 arcsec.
+    assert np.hypot(lx - x, ly - y).min() < 0.05
 
 
 def test_magnification_diverges_along_the_curves(cluster):

@@ -106,6 +106,14 @@ def test_outside_and_holes_are_nan_and_nothing_else(planes, smooth):
     assert lens.magnification(ra, dec, 0.2).mu == 1.0
 
 
+def test_a_description_follows_the_pixels(planes, lens):
+    changed = {key: plane.copy() for key, plane in planes.items()}
+    changed["kappa"][3, 3] += 1e-6
+    other = MapLens(changed, wcs=_wcs(), z_lens=0.35, name="maps")
+    assert lens.describe()["sha256"] == MapLens(planes, wcs=_wcs(), z_lens=0.35).describe()["sha256"]
+    assert lens.describe()["sha256"] != other.describe()["sha256"]
+
+
 def test_maps_made_for_a_finite_redshift_are_scaled(smooth, planes):
     ratio = float(smooth.efficiency(9.0))
     lens = MapLens({k: ratio * p for k, p in planes.items()}, wcs=_wcs(), z_lens=0.35, normalisation=ratio)
@@ -236,6 +244,31 @@ def test_one_compressed_file_with_an_extension_for_each_map(one_file, smooth):
     lens = read_maps(one_file, z_lens=0.35, normalisation="z", z_maps=4.0, unit="arcsec", name="M2")
     assert lens.name == "M2"
     assert lens.normalisation == pytest.approx(float(smooth.efficiency(4.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"alpha_x": -1.0}, {"sign": "east"}),
+        ({"alpha_x": -1.0, "alpha_y": -1.0}, {"sign": "pixel-reversed"}),
+        ({"alpha_x": 5.0, "alpha_y": 5.0}, {"unit": "pixel"}),
+        ({"gamma2": -1.0}, {"gamma2_sign": -1}),
+    ],
+)
+def test_every_convention_is_read_as_the_same_lens(tmp_path, smooth, changes, options):
+    wcs = _wcs(0.2, SMALL)
+    small = _planes(smooth, wcs, SMALL)
+    files = {}
+    for key, plane in small.items():
+        files[key] = tmp_path / f"{key}.fits"
+        fits.PrimaryHDU(changes.get(key, 1.0) * plane, wcs.to_header()).writeto(files[key])
+    lens = read_maps(files, **{"z_lens": 0.35, "normalisation": 1.0, "unit": "arcsec"} | options)
+    x, y = np.random.default_rng(3).uniform(-7, 7, (2, 20))
+    # Double precision; what is left is the interpolation over 0.2 arcsec.
+    np.testing.assert_allclose(lens.unit_deflection(x, y), smooth.unit_deflection(x, y), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(lens.unit_jacobian(x, y), smooth.unit_jacobian(x, y), rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="contradict themselves"):
+        read_maps(files, z_lens=0.35, normalisation=1.0, unit="arcsec")
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,19 @@ def test_without_realisations_the_gradient_stands_in_and_is_capped(smooth):
     assert (np.sign(mu) == np.sign(smooth.magnification(ra, dec, 2.0).mu)).all()
 
 
+def test_a_description_is_json_and_tells_models_apart(cluster, smooth):
+    import json
+
+    a, b = cluster.describe(), smooth.describe()
+    assert json.loads(json.dumps(a)) == a
+    assert (a["name"], a["kind"], a["n_realisations"], b["n_realisations"]) == ("M1", "ParametricLens", 40, 0)
+    again = ParametricLens(
+        cluster.potentials, z_lens=0.35, ra=cluster.ra, dec=cluster.dec, rms=0.5, posterior=cluster.posterior
+    )
+    assert again.describe()["sha256"] == a["sha256"]
+    assert cluster.realisation(3).describe()["sha256"] != a["sha256"] != b["sha256"]
+
+
 def test_a_posterior_that_does_not_fit_is_refused(cluster):
     for values, words in (
         ({(99, "sigma"): np.ones(3)}, "potential 99"),
