@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import astropy.units as u
 import numpy as np
@@ -109,6 +109,7 @@ class _Plain:
         self.base = base
         self.ids = [str(name) for name in base["id"].tolist()]
         self.index = {name: row for row, name in enumerate(self.ids)}
+        self.columns = {name: _bare(base[name]) for name in base.colnames}
 
     def patched(self, document: Document) -> QTable:
         """Return the catalogue of a document."""
@@ -121,30 +122,32 @@ class _Plain:
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[ClumpRow]] = {}
         for row in document.clumps:
             groups.setdefault((row.columns, row.units), []).append(row)
-        overlays: dict[str, list[tuple[npt.NDArray[np.int_], tuple[Any, ...]]]] = {}
+        overlays: dict[str, list[_Overlay]] = {}
         units: dict[str, str] = {}
         measured = np.zeros(n, dtype=bool)
         for (columns, column_units), rows in groups.items():
             where = np.array([place[row.id] for row in rows], dtype=int)
             measured[where] = True
-            for name, unit, values in zip(
-                columns, column_units, zip(*(row.values for row in rows), strict=True), strict=True
-            ):
+            by_column = zip(*(row.values for row in rows), strict=True)
+            for name, unit, values in zip(columns, column_units, by_column, strict=True):
                 overlays.setdefault(name, []).append((where, values))
                 units.setdefault(name, unit)
-        out = QTable()
-        names = [*base.colnames, *(name for name in overlays if name not in base.colnames)]
-        for name in sorted(names, key=_rank):
-            if name == "id":
-                out["id"] = np.array(list(place), dtype=np.str_)
-            else:
-                out[name] = _column(base, name, keep, n, overlays.get(name, []), units.get(name, ""), measured)
-            entry = find_column(name)
+        names = sorted([*base.colnames, *(name for name in overlays if name not in base.colnames)], key=_rank)
+        made = [
+            Column(np.array(list(place), dtype=np.str_))
+            if name == "id"
+            else _column(name, self.columns.get(name), keep, n, overlays.get(name, []), units.get(name, ""), measured)
+            for name in names
+        ]
+        # One call with every column: setting them one by one copies what each says of itself.
+        out = QTable(made, names=names, copy=False)
+        for name in names:
+            entry, info = find_column(name), out[name].info
             if entry is not None:
-                out[name].info.description = entry.description
-                out[name].info.meta = {"ucd": entry.ucd} if entry.ucd else {}
+                info.description = entry.description
+                info.meta = {"ucd": entry.ucd} if entry.ucd else {}
             elif name in base.colnames:
-                out[name].info.description = base[name].info.description
+                info.description = base[name].info.description
         out.meta = dict(base.meta)
         record = base.meta.get(META_KEY)
         # The hash of the contents says that the table was checked: every row of an edit is, when it is made.
@@ -177,12 +180,26 @@ def _said(document: Document) -> dict[str, Any]:
     return out
 
 
+#: Places in the list, and what was measured there.
+_Overlay: TypeAlias = tuple[npt.NDArray[np.int_], tuple[Any, ...]]
+#: Values, mask and unit of a column.
+_Bare: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Any]
+
+
+def _bare(column: Any) -> _Bare:
+    """Return a column of the opened catalogue as plain arrays."""
+    plain = getattr(column, "unmasked", column)
+    values = np.asarray(np.ma.getdata(getattr(plain, "value", plain)))
+    mask = np.broadcast_to(np.asarray(getattr(column, "mask", False), dtype=bool), values.shape)
+    return values, mask, getattr(column, "unit", None)
+
+
 def _column(
-    base: QTable,
     name: str,
+    opened: _Bare | None,
     keep: npt.NDArray[np.int_],
     n: int,
-    overlays: list[tuple[npt.NDArray[np.int_], tuple[Any, ...]]],
+    overlays: list[_Overlay],
     unit: str,
     measured: npt.NDArray[np.bool_],
 ) -> Any:
@@ -193,12 +210,8 @@ def _column(
     """
     values: npt.NDArray[Any]
     mask = np.ones(n, dtype=bool)
-    if name in base.colnames:
-        found = base[name]
-        bare = getattr(found, "unmasked", found)
-        old = np.asarray(np.ma.getdata(getattr(bare, "value", bare)))
-        old_mask = np.broadcast_to(np.asarray(getattr(found, "mask", False), dtype=bool), old.shape)
-        house = getattr(found, "unit", None)
+    if opened is not None:
+        old, old_mask, house = opened
         values = np.zeros((n, *old.shape[1:]), dtype=old.dtype)
         values[: len(keep)] = old[keep]
         mask = np.ones(values.shape, dtype=bool)
