@@ -5,13 +5,24 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, TypeAlias
 
+import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from sc_lab.errors import InputError
-from sc_lab.units import FloatArray
+from sc_lab.errors import InputError, UnitMismatchError
+from sc_lab.units import FloatArray, value_in
 
-__all__ = ["RECORD", "Outcome", "Records", "from_columns", "to_columns", "true_flux", "true_shape"]
+__all__ = [
+    "RECORD",
+    "Outcome",
+    "Records",
+    "ab_magnitudes",
+    "from_columns",
+    "in_pixels",
+    "to_columns",
+    "true_flux",
+    "true_shape",
+]
 
 Records: TypeAlias = npt.NDArray[np.void]
 
@@ -76,6 +87,62 @@ def true_flux(records: Records) -> FloatArray:
         Total flux [nJy].
     """
     return np.asarray(10.0 ** ((_ZERO_POINT - records["mag"]) / 2.5), dtype=np.float64)
+
+
+def ab_magnitudes(values: Any, name: str) -> FloatArray:
+    """Return AB magnitudes as numbers.
+
+    Parameters
+    ----------
+    values : `~astropy.units.Quantity` or array_like
+        In mag(AB), mag, or bare.
+    name : str
+        Name of the argument, for the error message.
+
+    Returns
+    -------
+    ndarray
+        Shape of ``values``.
+
+    Raises
+    ------
+    UnitMismatchError
+        If the values have another unit, or are not numeric.
+    """
+    if getattr(values, "unit", None) == u.mag:
+        values = getattr(values, "value", values)
+    return value_in(values, u.ABmag, name)
+
+
+def in_pixels(values: Any, pixel_scale: float, name: str) -> FloatArray:
+    """Return sizes in pixels.
+
+    Parameters
+    ----------
+    values : `~astropy.units.Quantity` or array_like
+        An angle, or pixels, with their unit or bare.
+    pixel_scale : float
+        Arcsec per pixel.
+    name : str
+        Name of the argument, for the error message.
+
+    Returns
+    -------
+    ndarray
+        Shape of ``values``.
+
+    Raises
+    ------
+    UnitMismatchError
+        If the values have another unit, or are not numeric.
+    """
+    unit = getattr(values, "unit", None)
+    if unit is not None and unit.is_equivalent(u.arcsec):
+        return value_in(values, u.arcsec, name) / pixel_scale
+    if unit is not None and unit not in (u.pix, u.dimensionless_unscaled):
+        msg = f"{name} has the unit '{unit}'; give pixels, or an angle on the sky such as mas"
+        raise UnitMismatchError(msg)
+    return value_in(getattr(values, "value", values) if unit == u.pix else values, u.dimensionless_unscaled, name)
 
 
 def to_columns(records: Records) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from sc_lab.cmf.selection import Selection
 from sc_lab.completeness.files import read_file, to_qtable, write_file
-from sc_lab.completeness.records import Outcome, Records, true_flux, true_shape
+from sc_lab.completeness.records import Outcome, Records, ab_magnitudes, in_pixels, true_flux, true_shape
 from sc_lab.completeness.statistics import Bias, Cells, Pull, middle_and_scatter
 from sc_lab.errors import InputError, ScLabWarning
 from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, size_classes
@@ -210,7 +210,7 @@ class Completeness:
         warning tells where that is not near 0 at the faint end or not near its plateau at the bright one.
         """
         mag, radius = np.broadcast_arrays(
-            value_in(getattr(magnitude, "value", magnitude), u.dimensionless_unscaled, "magnitude"), self._pixels(size)
+            ab_magnitudes(magnitude, "magnitude"), in_pixels(size, self.pixel_scale, "size")
         )
         table = self._table(axis_ratio, background)
         self._warn_beyond(mag, table)
@@ -250,7 +250,7 @@ class Completeness:
         if not 0 < chance < 1:
             msg = f"chance is {chance}; give a number between 0 and 1, such as 0.5"
             raise InputError(msg)
-        radius = self._pixels(size)
+        radius = in_pixels(size, self.pixel_scale, "size")
         table = self._table(axis_ratio, background)
         j, g = _place(radius.ravel(), self.sizes)
         curves = (1 - g) * logit(table)[:, j[0]] + g * logit(table)[:, j[1]]
@@ -307,8 +307,8 @@ class Completeness:
         enter through the observed magnitude, and p(detect | M, R, mu, z) is that of the object's own place.
         """
         masses = np.atleast_1d(value_in(mass, MASS, "mass"))
-        mags = np.atleast_1d(value_in(getattr(magnitude, "value", magnitude), u.dimensionless_unscaled, "magnitude"))
-        radii = np.atleast_1d(self._pixels(size))
+        mags = np.atleast_1d(ab_magnitudes(magnitude, "magnitude"))
+        radii = np.atleast_1d(in_pixels(size, self.pixel_scale, "size"))
         if not (masses.ndim == 1 and masses.shape == mags.shape == radii.shape):
             msg = (
                 f"mass, magnitude and size have the shapes {masses.shape}, {mags.shape} and {radii.shape}; give one of "
@@ -372,7 +372,7 @@ class Completeness:
             with np.errstate(divide="ignore", invalid="ignore"):
                 magnitude = 31.4 - 2.5 * np.log10(value_in(catalog[flux], u.nJy, flux))
         else:
-            magnitude = value_in(catalog[mag], u.ABmag, mag)
+            magnitude = ab_magnitudes(catalog[mag], mag)
         radius = value_in(catalog["r_eff_obs"], u.mas, "r_eff_obs") / (HALF_LIGHT * 1000 * self.pixel_scale)
         return self.selection(catalog["mass"], magnitude, radius, m_min=m_min, m_max=m_max)
 
@@ -562,14 +562,6 @@ class Completeness:
         )
 
     # ---- inside -----------------------------------------------------------------------------
-
-    def _pixels(self, size: Any) -> FloatArray:
-        unit = getattr(size, "unit", None)
-        if unit is not None and unit.is_equivalent(u.arcsec):
-            return value_in(size, u.arcsec, "size") / self.pixel_scale
-        if unit is not None and unit == u.pix:
-            size = size.value
-        return value_in(size, u.dimensionless_unscaled, "size")
 
     def _table(self, axis_ratio: float | None, background: int | None) -> FloatArray:
         """Return the expected chance by magnitude and size, nodes without clumps filled from the nearest magnitude."""

@@ -14,7 +14,7 @@ import astropy.units as u
 import numpy as np
 
 from sc_lab.completeness.checkpoint import Checkpoint
-from sc_lab.completeness.records import RECORD, Records
+from sc_lab.completeness.records import RECORD, Records, ab_magnitudes, in_pixels
 from sc_lab.completeness.recovery import Detector, Recipe, estimate_gain, run_batch
 from sc_lab.completeness.result import Completeness
 from sc_lab.completeness.tiles import Tile, Window, read_tile, region_windows
@@ -28,6 +28,8 @@ __all__ = ["inject_recover"]
 _PER_BATCH = 500
 _MOST_ROUNDS = 16
 _KEPT_TILES = 8
+#: Largest std_maj [px]; the fit allows 5.
+_WIDEST = 8.0
 
 
 def inject_recover(
@@ -163,7 +165,7 @@ def inject_recover(
     options = _detection(detection, detector)
     shared = image.noise_correlation if detector is None and options.get("correlated", True) else None
     recipe = Recipe(
-        magnitudes=_numbers(magnitudes, "magnitudes", "finite AB magnitudes", -10.0, 60.0),
+        magnitudes=_numbers(ab_magnitudes(magnitudes, "magnitudes"), "magnitudes", "finite AB magnitudes", -10.0, 60.0),
         sizes=_sizes(sizes, image.pixel_scale),
         axis_ratios=_numbers(axis_ratios, "axis_ratios", "numbers above 0 and up to 1", 0.01, 1.0),
         spacing=_number(spacing, "spacing", 10.0, 1000.0, "pixels"),
@@ -177,6 +179,13 @@ def inject_recover(
         fit_correlation=image.noise_correlation if fit and mode == "full" else None,
         detection_correlation=shared,
     )
+    widest = max(recipe.sizes) / math.sqrt(min(recipe.axis_ratios))
+    if widest > min(_WIDEST, recipe.spacing / 5):
+        msg = (
+            f"the largest clumps have std_maj = {widest:.3g} px; up to {min(_WIDEST, recipe.spacing / 5):.3g} px they fit "
+            f"between their neighbours, {recipe.spacing:g} px away: inject smaller or rounder ones, or raise spacing"
+        )
+        raise InputError(msg)
     plan = _Plan(image, windows, recipe, total)
     entropy = None if rng is None else int(np.random.default_rng(rng).integers(2**63))
     store = Checkpoint(checkpoint, {"entropy": entropy, **plan.identity()})
@@ -347,9 +356,12 @@ def _parallel(plan: _Plan, store: Checkpoint, executor: Executor, n: int) -> Gen
 def _gain(image: Any, windows: Sequence[Window], gain: float | None) -> tuple[float, list[str]]:
     """Return electrons per nJy and what is to be said about it."""
     if gain is not None:
-        value = float(gain)
+        try:
+            value = float(gain)
+        except (TypeError, ValueError):
+            value = math.nan
         if not value > 0:
-            msg = f"gain is {gain}; give electrons per nJy, above 0, or infinity for no photon noise"
+            msg = f"gain is {gain!r}; give electrons per nJy, above 0, or infinity for no photon noise"
             raise InputError(msg)
         return value, []
     for window in windows[:16]:
@@ -385,6 +397,9 @@ def _usual_magnitudes(image: Any, windows: Sequence[Window]) -> FloatArray:
 def _detection(options: Mapping[str, Any] | None, detector: Detector | None) -> dict[str, Any]:
     if options is None:
         return {}
+    if not isinstance(options, Mapping):
+        msg = f'detection is a {type(options).__name__}; give options by name, such as {{"threshold": 1.5}}'
+        raise InputError(msg)
     if detector is not None:
         msg = "detection and detector are both given; the options are for the usual detector: leave one of them out"
         raise InputError(msg)
@@ -406,9 +421,7 @@ def _detection(options: Mapping[str, Any] | None, detector: Detector | None) -> 
 
 
 def _sizes(sizes: Any, pixel_scale: float) -> tuple[float, ...]:
-    unit = getattr(sizes, "unit", None)
-    if unit is not None and unit.is_equivalent(u.arcsec):
-        sizes = value_in(sizes, u.arcsec, "sizes") / pixel_scale
+    sizes = in_pixels(sizes, pixel_scale, "sizes")
     return _numbers(sizes, "sizes", "standard deviations of 0 to 12 pixels, or angles", 0.0, 12.0)
 
 
@@ -422,7 +435,10 @@ def _numbers(values: Any, name: str, wanted: str, low: float, high: float) -> tu
 
 
 def _number(value: Any, name: str, low: float, high: float, unit: str) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if not low <= number <= high:
         msg = f"{name} is {value}; give a number from {low:g} to {high:g} {unit}"
         raise InputError(msg)

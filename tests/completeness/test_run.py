@@ -8,6 +8,7 @@ import tracemalloc
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -268,6 +269,13 @@ def test_large_mosaic_on_disk_costs_the_memory_of_its_pieces(make_field, tmp_pat
         ({"magnitudes": [np.inf]}, "finite AB magnitudes"),
         ({"spacing": 3.0}, "spacing is 3.0"),
         ({"match_radius": -1}, "match_radius is -1"),
+        ({"sizes": [12.0], "axis_ratios": [0.1]}, "std_maj = 37.9 px; up to 6 px .* raise spacing"),
+        ({"magnitudes": [27.0] * u.s}, "magnitudes has the unit 's'"),
+        ({"sizes": [27.0] * u.pc}, "sizes has the unit 'pc'; give pixels, or an angle"),
+        ({"magnitudes": ["bright"]}, "magnitudes is not numeric"),
+        ({"spacing": None}, "spacing is None"),
+        ({"gain": "much"}, "gain is 'much'"),
+        ({"detection": 3}, "detection is a int; give options by name"),
         ({"gain": -1.0}, "gain is -1.0; give electrons per nJy"),
         ({"mode": "best"}, "choose 'full' or 'paper'"),
         ({"box": 8}, "odd number of pixels"),
