@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -132,6 +134,8 @@ class Band:
             msg = f"a band has no {', '.join(unknown)}; it has name, image, wcs, {', '.join(now)}"
             raise InputError(msg)
         out = Band(name, image, wcs, **(now | changes))
+        if "sha256" in self.__dict__ and image is self._image:
+            out.__dict__["sha256"] = self.sha256
         if "noise" in self.__dict__ and image is self._image and not set(changes) & {"error", "weight", "mask", "sky"}:
             out.__dict__["noise"] = self.noise
         return out
@@ -206,6 +210,20 @@ class Band:
         """What blank sky says about the noise, in the image's unit and before ``noise_scale``."""
         errors = self._usable if self.has_errors else None
         return measure_noise(self._image, errors, mask=self._mask, sky=self._sky)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the image file, or of the pixels of an array."""
+        digest = hashlib.sha256()
+        if Path(self.source).is_file():
+            with Path(self.source).open("rb") as stream:
+                while chunk := stream.read(4 * 1024**2):
+                    digest.update(chunk)
+        else:
+            for y0 in range(0, self.shape[0], 256):
+                rows = self._image.read(y0, min(y0 + 256, self.shape[0]), 0, self.shape[1])
+                digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
+        return digest.hexdigest()
 
     @property
     def sky_scatter(self) -> float:
@@ -311,7 +329,7 @@ class Band:
 
 def _whole(value: Any, name: str) -> int:
     """Return a pixel index as an int."""
-    number = int(value)
+    number = int(value) if np.isfinite(value) else 0
     if number != value:
         msg = f"{name} is {value}; a cut-out begins at a whole pixel: give an integer"
         raise InputError(msg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -420,32 +419,15 @@ class _Hashes(Mapping[str, str]):
 
     def __init__(self, bands: Mapping[str, Band]) -> None:
         self._bands = bands
-        self._done: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._done:
-            self._done[name] = _hash(self._bands[name])
-        return self._done[name]
+        return self._bands[name].sha256
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._bands)
 
     def __len__(self) -> int:
         return len(self._bands)
-
-
-def _hash(band: Band) -> str:
-    """Return the SHA-256 of a band's file, or of its pixels."""
-    digest = hashlib.sha256()
-    if Path(band.source).is_file():
-        with Path(band.source).open("rb") as stream:
-            while chunk := stream.read(4 * 1024**2):
-                digest.update(chunk)
-    else:
-        for y0 in range(0, band.shape[0], 256):
-            rows = band._image.read(y0, min(y0 + 256, band.shape[0]), 0, band.shape[1])  # noqa: SLF001 - as stored
-            digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
-    return digest.hexdigest()
 
 
 # ---- arguments by band -------------------------------------------------------------------

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from sc_lab.errors import InputError
 from sc_lab.images.psf import Psf, core_centroid, core_sigma, shifted
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:
     from sc_lab.images.band import Band
@@ -317,7 +317,7 @@ def _sky_positions(positions: Any) -> tuple[FloatArray, FloatArray]:
         if "ra" not in names or "dec" not in names:
             msg = f"the table of stars has the columns {', '.join(names)}; it needs ra and dec (ICRS degrees)"
             raise InputError(msg)
-        columns = [u.Quantity(positions[key], u.deg, copy=False).value for key in ("ra", "dec")]
+        columns = [value_in(positions[key], u.deg, key) for key in ("ra", "dec")]
         return np.atleast_1d(columns[0]), np.atleast_1d(columns[1])
     array = np.asarray(positions, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():

@@ -90,7 +90,7 @@ def test_without_an_error_map_the_sky_is_measured_and_said():
     assert "no error map" in field.cautions[1]
 
 
-@pytest.mark.parametrize("box", [(0.5, 0, 3, 3), (0, 0, 0, 3)])
+@pytest.mark.parametrize("box", [(0.5, 0, 3, 3), (0, 0, 0, 3), (np.nan, 0, 3, 3)])
 def test_senseless_cutouts_are_refused(box):
     field = Field.from_arrays({"F150W": np.ones((4, 5))}, errors={"F150W": 1.0}, pixel_scales=0.02)
     with pytest.raises(InputError, match=r"whole pixel|has no pixel"):

@@ -1,7 +1,10 @@
 """Stars are told from galaxies and saturated ones, and stack into the true PSF."""
 
+import astropy.units as u
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError
 from sc_lab.images import Field, Psf, propose_stars, psf_from_stars
@@ -132,6 +135,21 @@ def test_few_stars_and_unknown_energy_are_said(scene):
     assert "outside the mosaic" in words
     assert "made of 1 stars" in words
     assert "energy_fraction=" in words
+
+
+def test_positions_come_as_tables_or_coordinates(scene):
+    field, _, stars = scene
+    ra, dec = field["F150W"].to_sky(stars[:3, 0], stars[:3, 1])
+    given = [
+        np.column_stack([ra, dec]),
+        SkyCoord(ra, dec, unit="deg"),
+        Table({"ra": ra, "dec": dec}),
+        QTable({"ra": ra * u.deg, "dec": dec * u.deg}),
+    ]
+    stamps = [psf_from_stars(field, "F150W", positions, size=31).stamp for positions in given]
+    for stamp in stamps[1:]:
+        # Wrapping right ascension costs its last digit.
+        np.testing.assert_allclose(stamp, stamps[0], atol=1e-9)
 
 
 def test_odd_positions_and_sizes_are_refused(scene):
