@@ -109,9 +109,15 @@ def ab_magnitudes(values: Any, name: str) -> FloatArray:
     UnitMismatchError
         If the values have another unit, or are not numeric.
     """
-    if getattr(values, "unit", None) == u.mag:
-        values = getattr(values, "value", values)
-    return value_in(values, u.ABmag, name)
+    unit = getattr(values, "unit", None)
+    if unit is not None:
+        if str(unit) not in {"mag", "mag(AB)"}:
+            msg = f"{name} has the unit '{unit}'; give AB magnitudes, with the unit mag(AB) or without one"
+            raise UnitMismatchError(msg)
+        # Masked or not, what is left is a bare number.
+        mask = getattr(values, "mask", False)
+        values = np.where(mask, np.nan, np.asarray(getattr(getattr(values, "unmasked", values), "value", values)))
+    return value_in(values, u.dimensionless_unscaled, name)
 
 
 def in_pixels(values: Any, pixel_scale: float, name: str) -> FloatArray:
