@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,8 @@ _NAMES = (
 )
 _FIXED_Z = re.compile(r"z\d\d-magnif|magnif", re.IGNORECASE)
 _REALISATION = re.compile(r"map(\d{3,})", re.IGNORECASE)
+#: Largest size that a compressed file may unpack to.
+_MAX_BYTES = 8_000_000_000
 #: Largest map [pixels] that is opened: a header may promise anything.
 _MAX_PIXELS = 400_000_000
 
@@ -638,6 +642,24 @@ def _by_name(listed: Sequence[Path], cautions: list[str]) -> dict[str, Path]:
     return out
 
 
+def _check_whole(path: Path) -> None:
+    """Refuse a compressed file that is cut off or unpacks to more than any map: the FITS reader stops at its end."""
+    try:
+        with path.open("rb") as raw:
+            if raw.read(2) != b"\x1f\x8b":
+                return
+        size = 0
+        with gzip.open(path) as stream:
+            while chunk := stream.read(1 << 22):
+                size += len(chunk)
+                if size > _MAX_BYTES:
+                    msg = f"{path.name} unpacks to more than {_MAX_BYTES / 1e9:.0f} GB; a lens model has less: cut it"
+                    raise InputError(msg)
+    except (OSError, EOFError, zlib.error) as error:
+        msg = f"{path.name} cannot be unpacked ({error}); it is cut off or damaged: fetch it again"
+        raise InputError(msg) from None
+
+
 def _walk(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield number and HDU of every image of a FITS file, refusing a broken or a monstrous one in words."""
     try:
@@ -716,6 +738,7 @@ def _read_planes(files: Mapping[str, Path], wcs: WCS | None) -> tuple[dict[str, 
         if not path.is_file():
             msg = f"there is no file {path}; give the FITS map of {kind or 'the model'}"
             raise InputError(msg)
+        _check_whole(path)
         if kind:
             planes[kind], header = open_plane(path)
             named = _kind_of(re.sub(r"\.fits(\.gz|\.fz)?$", "", path.name, flags=re.IGNORECASE))

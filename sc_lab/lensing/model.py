@@ -619,7 +619,7 @@ class LensModel(ABC):
         return [np.stack(self.source(curve[:, 0], curve[:, 1], z), axis=-1) for curve in curves]
 
     # ---- uncertainty ---------------------------------------------------------------------
-    def realisation_index(self, n_draws: int, rng: Any = 0) -> npt.NDArray[np.intp]:
+    def realisation_index(self, n_draws: int, *, rng: Any = 0) -> npt.NDArray[np.intp]:
         """Return which realisations a number of draws uses.
 
         Parameters
@@ -673,7 +673,7 @@ class LensModel(ABC):
         """
         _, x, y, ratio = self._points(ra, dec, z)
         if self.n_realisations:
-            index = self.realisation_index(n_draws, rng)
+            index = self.realisation_index(n_draws, rng=rng)
             parts = self.unit_jacobian_draws(x, y, index)
             mu, mu_t, _ = magnification_of(*(_scaled(part, ratio) for part in parts))
             return mu, mu_t

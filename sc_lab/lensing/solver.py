@@ -302,7 +302,7 @@ def _scatter(
     """Return how far each image moves among realisations, with the given images where they are."""
     sums, counts = np.zeros(len(points)), np.zeros(len(points))
     x, y = images
-    for index in lens.realisation_index(n_draws, rng):
+    for index in lens.realisation_index(n_draws, rng=rng):
         sample = lens.realisation(int(index))
         ax, ay = sample.unit_deflection(x, y)
         k, g1, g2 = (ratio * part for part in sample.unit_jacobian(x, y))

@@ -93,7 +93,7 @@ def test_the_scatter_is_how_far_images_move_among_the_samples(cluster, smooth):
     x, y = cluster.to_frame(found["ra"], found["dec"])
     other = (here + 1) % len(found)
     moved = []
-    for index in cluster.realisation_index(12, 5):
+    for index in cluster.realisation_index(12, rng=5):
         again = cluster.realisation(int(index)).counter_images(ra, dec, 3.0)
         ax, ay = cluster.to_frame(again["ra"], again["dec"])
         moved.append(np.hypot(ax - x[other], ay - y[other]).min())

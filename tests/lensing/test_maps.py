@@ -303,8 +303,13 @@ def test_broken_and_monstrous_files_are_refused_in_sentences(tmp_path, one_file)
         read_maps(tmp_path / "text.fits", **options)
     whole = gzip.decompress(one_file.read_bytes())
     (tmp_path / "cut.fits").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="it may be cut off"):
         read_maps(tmp_path / "cut.fits", **options)
+    packed = one_file.read_bytes()
+    for part in (0.3, 0.6, 0.99):
+        (tmp_path / "cut.fits.gz").write_bytes(packed[: int(part * len(packed))])
+        with pytest.raises(InputError, match=r"cut\.fits\.gz cannot be unpacked.*fetch it again"):
+            read_maps(tmp_path / "cut.fits.gz", **options)
     huge = fits.Header([("SIMPLE", True), ("BITPIX", -64), ("NAXIS", 2), ("NAXIS1", 200000), ("NAXIS2", 200000)])
     with gzip.open(tmp_path / "kappa.fits.gz", "wb") as out:
         out.write(huge.tostring(padding=True).encode() + bytes(28800))

@@ -98,7 +98,7 @@ def test_the_source_is_the_image_less_the_deflection(cluster, places):
 
 
 def test_draws_are_the_models_of_the_samples(cluster, places):
-    index = cluster.realisation_index(6, 11)
+    index = cluster.realisation_index(6, rng=11)
     mu, mu_t = cluster.magnification_draws(*places, 2.0, n_draws=6, rng=11)
     for j, i in enumerate(index):
         truth = cluster.realisation(int(i)).magnification(*places, 2.0)
@@ -120,8 +120,8 @@ def test_one_object_alone_has_the_numbers_of_the_whole_table(cluster, places):
 
 
 def test_realisations_repeat_only_when_there_are_too_few(cluster):
-    assert len(set(cluster.realisation_index(40, 1))) == 40
-    assert len(cluster.realisation_index(100, 1)) == 100
+    assert len(set(cluster.realisation_index(40, rng=1))) == 40
+    assert len(cluster.realisation_index(100, rng=1)) == 100
     with pytest.raises(InputError, match="n_draws is 0"):
         cluster.realisation_index(0)
 

@@ -129,7 +129,7 @@ def test_the_posterior_surrounds_the_best_model(folder, name, n):
     assert np.mean((1 / best > low) & (1 / best < high)) > 0.8
     scatter = np.median(np.abs(mu / best - 1), axis=0)
     assert 0.001 < np.median(scatter) < 0.2
-    worst = [lens.realisation(int(i)) for i in lens.realisation_index(3, 1)]
+    worst = [lens.realisation(int(i)) for i in lens.realisation_index(3, rng=1)]
     truth = np.array([each.magnification(ra, dec, 2.0).mu for each in worst])
     np.testing.assert_allclose(1 / lens.magnification_draws(ra, dec, 2.0, n_draws=3, rng=1)[0], 1 / truth, atol=1e-11)
 
