@@ -14,11 +14,13 @@ from sc_lab.photometry._sizeband import BOX_MARGIN, box_corner
 from sc_lab.photometry.boxes import fit_boxes
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag
 from sc_lab.photometry.grouping import neighbours_in_box
-from sc_lab.photometry.rendering import make_kernel
+from sc_lab.photometry.rendering import make_kernel, render_batch
 from sc_lab.photometry.sizes import clip_shape
 from sc_lab.units import FloatArray
 
-__all__ = ["ForcedFluxes", "carry_covariance", "carry_shape", "forced_fluxes"]
+IntArray = npt.NDArray[np.int64]
+
+__all__ = ["OUTSIDE_REACH", "ForcedFluxes", "carry_covariance", "carry_shape", "forced_fluxes"]
 
 #: Largest shift of a centre against the band that gives the size [px] (Claeyssens et al. 2026, section 3.1.2).
 _MAX_SHIFT = 1.0
@@ -26,8 +28,11 @@ _MAX_SHIFT = 1.0
 #: Width of the centre prior [px]: what registration between bands leaves.
 _PRIOR_SIGMA = 0.15
 
-#: Most clumps in one forced fit; farther ones are left out.
-_MAX_SOURCES = 6
+#: Most clumps in one forced fit; the light of farther ones is taken off, or left.
+_MAX_SOURCES = 8
+
+#: Clumps up to this far beyond those that are fitted along have their light taken off [px].
+OUTSIDE_REACH = 4.0
 
 
 @dataclass(eq=False)
@@ -97,6 +102,7 @@ def forced_fluxes(
     *,
     box: int,
     centre: str,
+    take_off: bool,
     engine: str,
     noise_correlation: Any,
     step: Callable[[int], None],
@@ -117,6 +123,8 @@ def forced_fluxes(
         Side of the boxes in px.
     centre : str
         "prior", "free" or "fixed".
+    take_off : bool
+        Fit twice, the second time with the light of clumps beyond those fitted along taken off.
     engine : str
         See `choose_engine`.
     noise_correlation : ndarray or None
@@ -130,36 +138,108 @@ def forced_fluxes(
         NaN where not wanted or not possible.
     """
     n = len(x)
-    a, b, c, d, e = np.full((5, n), np.nan)
-    out = ForcedFluxes(a, b, c, d, e, np.zeros(n, dtype=np.int64))
+    out = _nothing(n)
     usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(shape).all(1)
     index = np.nonzero(wanted & usable)[0]
     if index.size == 0:
         return out
     shape = clip_shape(np.where(usable[:, None], shape, 0.0))
     covariance = np.where(np.isfinite(covariance), covariance, 0.0)
-    corner = box_corner(x[index], y[index], box)
+    options = _Options(band, box, centre, engine, noise_correlation)
+    along, beyond = _neighbours(index, x, y, usable, box)
+    if not take_off:
+        _fit(out, index, along, x, y, shape, covariance, options, None)
+        step(index.size)
+        return out
+    # The fluxes to take off come from fits of their own, which count for the wanted clumps only.
+    first = _nothing(n)
+    everyone = np.union1d(index, np.concatenate([index[:0], *beyond]))
+    _fit(first, everyone, _neighbours(everyone, x, y, usable, box)[0], x, y, shape, covariance, options, None)
+    for name in vars(out):
+        getattr(out, name)[index] = getattr(first, name)[index]
+    disturbed = np.array([others.size > 0 for others in beyond])
+    if disturbed.any():
+        again = index[disturbed]
+        light = [others for others in beyond if others.size]
+        out.flags[again] = 0
+        _fit(out, again, [m for m, d in zip(along, disturbed, strict=True) if d], x, y, shape, covariance, options,
+             (light, first))  # fmt: skip
+    step(index.size)
+    return out
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is the same for every box of a band."""
+
+    band: Any
+    box: int
+    centre: str
+    engine: str
+    noise_correlation: Any
+
+
+def _nothing(n: int) -> ForcedFluxes:
+    """Return fluxes of which none is measured."""
+    flux, error, part, shift_x, shift_y = np.full((5, n), np.nan)
+    return ForcedFluxes(flux, error, part, shift_x, shift_y, np.zeros(n, dtype=np.int64))
+
+
+def _neighbours(
+    index: IntArray, x: FloatArray, y: FloatArray, usable: npt.NDArray[np.bool_], box: int
+) -> tuple[list[list[int]], list[IntArray]]:
+    """Return, per clump, those fitted along (itself first) and those whose light is taken off."""
+    centre = (box_corner(x[index], y[index], box) + box // 2).astype(np.float64)
     points = np.column_stack([x, y])
-    near = neighbours_in_box(points, (corner + box // 2).astype(np.float64), box / 2 + BOX_MARGIN, usable)
-    lists: dict[int, list[tuple[int, list[int]]]] = {}
-    for row, (i, others) in enumerate(zip(index.tolist(), near, strict=True)):
-        rest = others[others != i]
+    near = neighbours_in_box(points, centre, box / 2 + BOX_MARGIN, usable)
+    wide = neighbours_in_box(points, centre, box / 2 + BOX_MARGIN + OUTSIDE_REACH, usable)
+    along: list[list[int]] = []
+    beyond: list[IntArray] = []
+    for i, inside, around in zip(index.tolist(), near, wide, strict=True):
+        rest = inside[inside != i]
         rest = rest[np.argsort(np.hypot(x[rest] - x[i], y[rest] - y[i]), kind="stable")][: _MAX_SOURCES - 1]
-        lists.setdefault(1 + rest.size, []).append((row, [i, *rest.tolist()]))
+        members = [i, *rest.tolist()]
+        along.append(members)
+        beyond.append(around[~np.isin(around, members)])
+    return along, beyond
+
+
+def _fit(
+    out: ForcedFluxes,
+    index: IntArray,
+    along: list[list[int]],
+    x: FloatArray,
+    y: FloatArray,
+    shape: FloatArray,
+    covariance: FloatArray,
+    options: _Options,
+    light: tuple[list[IntArray], ForcedFluxes] | None,
+) -> None:
+    """Fit the boxes of the clumps ``index``, those with equally many neighbours together."""
+    band, box = options.band, options.box
+    corner = box_corner(x[index], y[index], box)
     kernel = make_kernel(band.psf, (box, box), pixel_scale=band.pixel_scale)
-    reader = BoxReader(band, corner[:, 0], corner[:, 1], box)
-    for _, same in sorted(lists.items()):
-        rows = np.array([row for row, _ in same])
-        members = np.array([m for _, m in same], dtype=np.int64)
-        data, error = reader.read(corner[rows, 0], corner[rows, 1], box)
-        modes = np.full(members.shape, "fixed" if centre == "fixed" else "prior")
-        modes[:, 0] = centre
+    data, error = BoxReader(band, corner[:, 0], corner[:, 1], box).read(corner[:, 0], corner[:, 1], box)
+    if light is not None:
+        pairs = [(row, i) for row, others in enumerate(light[0]) for i in others.tolist()]
+        pairs = [(row, i) for row, i in pairs if np.isfinite(light[1].flux[i])]
+        if pairs:
+            row, other = np.array(pairs).T
+            u, v = x[other] + light[1].shift_x[other], y[other] + light[1].shift_y[other]
+            images = render_batch(kernel, u - corner[row, 0], v - corner[row, 1], shape[other], 1)[:, 0]
+            np.subtract.at(data, row, (images * light[1].flux[other, None]).reshape(-1, box, box))
+    counts = np.array([len(members) for members in along], dtype=np.int64)
+    for count in np.unique(counts).tolist():
+        rows = np.nonzero(counts == count)[0]
+        members = np.array([along[row] for row in rows.tolist()], dtype=np.int64)
+        modes = np.full(members.shape, "fixed" if options.centre == "fixed" else "prior")
+        modes[:, 0] = options.centre
         local_x, local_y = x[members] - corner[rows, 0, None], y[members] - corner[rows, 1, None]
         own = np.zeros((*members.shape, 3, 3))
         own[:, 0] = covariance[members[:, 0]]
         fits = fit_boxes(
-            data,
-            error,
+            data[rows],
+            error[rows],
             kernel,
             x=local_x,
             y=local_y,
@@ -169,18 +249,13 @@ def forced_fluxes(
             max_shift=_MAX_SHIFT,
             prior_sigma=_PRIOR_SIGMA,
             shape_covariance=own,
-            noise_correlation=noise_correlation,
-            engine=engine,
+            noise_correlation=options.noise_correlation,
+            engine=options.engine,
         )
         at = members[:, 0]
-        out.flux[at], out.flux_err[at], out.shape_err[at] = (
-            fits.flux[:, 0],
-            fits.flux_err[:, 0],
-            fits.flux_shape_err[:, 0],
-        )
+        out.flux[at], out.flux_err[at] = fits.flux[:, 0], fits.flux_err[:, 0]
+        out.shape_err[at] = fits.flux_shape_err[:, 0]
         out.shift_x[at], out.shift_y[at] = fits.x[:, 0] - local_x[:, 0], fits.y[:, 0] - local_y[:, 0]
-        if members.shape[1] > 1:
+        if count > 1 or light is not None:
             out.flags[at] |= int(PhotometryFlag.NEIGHBOUR)
         out.flags[at[fits.status == FitStatus.TOO_FEW_PIXELS]] |= int(PhotometryFlag.BAND_MISSING)
-        step(len(at))
-    return out

@@ -16,10 +16,16 @@ from sc_lab.photometry.grouping import Groups, neighbours_in_box
 from sc_lab.photometry.rendering import PsfKernel, make_kernel, render_batch
 from sc_lab.units import FloatArray
 
-__all__ = ["BOX_MARGIN", "ShapeFits", "box_corner", "fit_shapes"]
+__all__ = ["BOX_MARGIN", "OUTSIDE_MARGIN", "PASSES", "ShapeFits", "box_corner", "fit_shapes"]
 
 #: A clump up to this far outside a box still sends light into it [px].
 BOX_MARGIN = 2.0
+
+#: Models of clumps up to this far outside a box are taken off it [px]: it costs no parameter.
+OUTSIDE_MARGIN = 4.0
+
+#: Times that a box is fitted when clumps outside its group shine into it: each time with their last models.
+PASSES = 3
 
 #: Two components closer than this have become one [px].
 _MERGED = 1.0
@@ -160,7 +166,7 @@ def fit_shapes(
     Notes
     -----
     In full mode, and between the parts of a cut chain, the light of clumps of other groups
-    within the box and 2 px around it is taken off, with their models of the first pass.
+    within the box and 4 px around it is taken off, with their models of the pass before.
     """
     finite = np.isfinite(x) & np.isfinite(y)
     # Sorted by position: the numbers must not depend on the order of the list, not even in the last digit.
@@ -168,9 +174,11 @@ def fit_shapes(
     jobs = [_job(m, x, y, box) for m in chains]
     job_of = {i: j for j, job in enumerate(jobs) for i in job.members}
     near = _outsiders(jobs, x, y, groups, finite, every=mode == "full")
-    needed = {job_of[i] for i in np.nonzero(wanted & finite)[0].tolist()}
-    touched = [j for j in needed if near[j].size]
-    first = needed | {job_of[i] for j in touched for i in near[j].tolist()}
+    # What each pass must fit: the wanted boxes last, before that also the ones whose light is taken off them.
+    needed = [{job_of[i] for i in np.nonzero(wanted & finite)[0].tolist()}]
+    for _ in range(PASSES - 1):
+        needed.insert(0, needed[0] | {job_of[i] for j in needed[0] for i in near[j].tolist()})
+    first = sorted(needed[0])
     kernels: dict[int, PsfKernel] = {}
     corners = np.array([jobs[j].corner for j in first], dtype=np.int64).reshape(-1, 2)
     reader = BoxReader(band, corners[:, 0], corners[:, 1], max((jobs[j].size for j in first), default=box))
@@ -180,16 +188,18 @@ def fit_shapes(
         "noise_correlation": noise_correlation,
     }
     out = ShapeFits(len(x))
-    _run([jobs[j] for j in sorted(first)], band, x, y, reader, kernels, out, None, options, step)
-    if touched:
+    _run([jobs[j] for j in first], band, x, y, reader, kernels, out, None, options, step)
+    for those in needed[1:]:
+        again = [j for j in sorted(those) if near[j].size]
+        if not again:
+            break
         models = ShapeFits(len(x))
         for name in ("x", "y", "flux", "shape"):
             setattr(models, name, getattr(out, name).copy())
-        light = {jobs[j].members: near[j] for j in touched}
-        again = [jobs[j] for j in sorted(touched)]
-        for job in again:
-            out.flags[list(job.members)] = int(PhotometryFlag.NEIGHBOUR)
-        _run(again, band, x, y, reader, kernels, out, (light, models), options, step)
+        for j in again:
+            out.flags[list(jobs[j].members)] = int(PhotometryFlag.NEIGHBOUR)
+        light = {jobs[j].members: near[j] for j in again}
+        _run([jobs[j] for j in again], band, x, y, reader, kernels, out, (light, models), options, step)
     out.flags[groups.cut] |= int(PhotometryFlag.CHAIN_CUT)
     return out
 
@@ -202,7 +212,7 @@ def _outsiders(
         return [np.empty(0, dtype=np.int64)] * len(jobs)
     points = np.column_stack([x, y])
     centres = np.array([[c + job.size // 2 for c in job.corner] for job in jobs], dtype=np.float64).reshape(-1, 2)
-    reach = np.array([job.size / 2 + BOX_MARGIN for job in jobs])
+    reach = np.array([job.size / 2 + OUTSIDE_MARGIN for job in jobs])
     found = []
     for job, near in zip(jobs, neighbours_in_box(points, centres, reach, finite), strict=True):
         outside = ~np.isin(near, job.members)

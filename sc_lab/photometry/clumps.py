@@ -14,8 +14,8 @@ from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError, ScLabError, ScLabWarning
 from sc_lab.photometry._engine import choose_engine
-from sc_lab.photometry._forced import ForcedFluxes, carry_covariance, carry_shape, forced_fluxes
-from sc_lab.photometry._sizeband import BOX_MARGIN, ShapeFits, fit_shapes
+from sc_lab.photometry._forced import OUTSIDE_REACH, ForcedFluxes, carry_covariance, carry_shape, forced_fluxes
+from sc_lab.photometry._sizeband import BOX_MARGIN, OUTSIDE_MARGIN, PASSES, ShapeFits, fit_shapes
 from sc_lab.photometry.flags import PhotometryFlag, describe_flags
 from sc_lab.photometry.grouping import Groups, group_positions
 from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, clip_shape, measure_sizes, size_classes
@@ -387,6 +387,7 @@ class _Shapes:
             elsewhere,
             box=settings.box,
             centre=settings.centre,
+            take_off=settings.mode == "full",
             engine=engine,
             noise_correlation=_correlation(band, settings),
             step=count,
@@ -539,21 +540,21 @@ def _touched_shapes(
     ids_then = np.array([str(each) for each in old.table["id"]])
     sets = {frozenset(ids_then[group_then == each].tolist()) for each in np.unique(group_then)}
     redo |= np.array([frozenset(ids[list(groups.members[g])].tolist()) not in sets for g in groups.label], dtype=bool)
+    redo = _whole_groups(redo, groups)
+    reach = settings.box + 3 * settings.pair_distance + 2 * OUTSIDE_MARGIN
+    if settings.mode == "full" and (redo.any() or old.gone.size):
+        # Light of neighbours is taken off a box, and theirs off that of their neighbours: once per pass.
+        for _ in range(PASSES - 1):
+            redo = _whole_groups(redo | _near(x, y, old, redo, band, reach), groups)
     # What fell out of the reference was grouped among itself in another band: anew wherever a change is near.
     flags = np.asarray(old.table["size_flags"])[row]
     fell = (flags & int(PhotometryFlag.FALLBACK_BAND) > 0) | _dropped(np.asarray(old.table["snr"])[row], flags)
     if fell.any() and (redo.any() or old.gone.size):
-        reach = (settings.box + 3 * settings.pair_distance + 2 * BOX_MARGIN) * coarseness
-        more = known & fell & ~redo & _near(x, y, old, redo, band, reach)
+        more = known & fell & ~redo & _near(x, y, old, redo, band, PASSES * reach * coarseness)
         while more.any():
             redo |= more
-            more = known & fell & ~redo & _near(x, y, old, redo, band, reach)
-    redo = _whole_groups(redo, groups)
-    if settings.mode == "full" and (redo.any() or old.gone.size):
-        # Light of neighbours is taken off a box: the boxes next to a change change too.
-        redo |= _near(x, y, old, redo, band, settings.box + 3 * settings.pair_distance + 2 * BOX_MARGIN)
-        redo = _whole_groups(redo, groups)
-    return redo
+            more = known & fell & ~redo & _near(x, y, old, redo, band, PASSES * reach * coarseness)
+    return _whole_groups(redo, groups)
 
 
 def _whole_groups(redo: BoolArray, groups: Groups) -> BoolArray:
@@ -571,8 +572,10 @@ def _touched_fluxes(
     band = field[settings.reference]
     widest = max(field[name].pixel_scale for name in settings.bands) / band.pixel_scale
     # Half a box on the diagonal (the grids may be turned), and the shifts that fits may make.
-    reach = (0.5 * settings.box + BOX_MARGIN + 1.0) * max(widest, 1.0) * np.sqrt(2) + 6.0
-    return redo | _near(x, y, old, redo, band, float(reach))
+    reach = [0.5 * settings.box + BOX_MARGIN + 1.0]
+    if settings.mode == "full":
+        reach.append(reach[0] + OUTSIDE_REACH)
+    return redo | _near(x, y, old, redo, band, sum(r * max(widest, 1.0) * float(np.sqrt(2)) + 6.0 for r in reach))
 
 
 def _copy_rows(table: QTable, old: _Old | None, which: BoolArray) -> None:
