@@ -341,3 +341,26 @@ def test_planes_that_make_no_lens_are_refused(planes):
         MapLens(
             planes, wcs=_wcs(), z_lens=0.35, realisations=[{k: p[:50, :50] for k, p in planes.items()}]
         ).magnification_draws(342.18, -44.53, 2.0)
+
+
+def test_maps_find_the_images_and_curves_of_the_lens(lens, smooth):
+    ra, dec = lens.to_sky(9.0, -4.0)
+    found = lens.counter_images(ra, dec, 3.0)
+    # The formula in the same tangent plane.
+    x, y = lens.to_frame(found["ra"], found["dec"])
+    again = smooth.counter_images(*smooth.to_sky(9.0, -4.0), 3.0, bounds=lens.default_bounds())
+    tx, ty = smooth.to_frame(again["ra"], again["dec"])
+    assert len(found) == len(again) > 1
+    # Deflections interpolated over 0.1 arcsec, 1e-8 arcsec, magnified.
+    np.testing.assert_allclose([x, y], [tx, ty], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["delay"].to_value("day"), again["delay"].to_value("day"), rtol=1e-4)
+    line = max(lens.critical_curves(3.0), key=len)
+    assert np.median(np.abs(1 / lens.magnification(line[:, 0], line[:, 1], 3.0).mu_t)) < 1e-3
+
+
+def test_one_realisation_of_maps_is_a_lens_of_its_own(planes, lens):
+    other = MapLens(planes, wcs=_wcs(), z_lens=0.35, realisations=[{k: 1.1 * p for k, p in planes.items()}])
+    kappa = other.realisation(0).unit_jacobian(np.zeros(1), np.ones(1))[0]
+    np.testing.assert_allclose(kappa, 1.1 * lens.unit_jacobian(np.zeros(1), np.ones(1))[0], rtol=1e-12)
+    with pytest.raises(InputError, match=r"index is 1; .* has 1 realisations"):
+        other.realisation(1)
