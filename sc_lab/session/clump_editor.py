@@ -26,16 +26,18 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 from astropy.table import QTable, Table
 
 from sc_lab.clumps import PROVENANCES, Measured, Observation, measure
-from sc_lab.errors import InputError
+from sc_lab.errors import InputError, ProjectError, ScLabError
 from sc_lab.session.clump_rows import ClumpRow, rows_from_json, rows_from_table
 from sc_lab.session.document import canonical_json, check_vertices
 from sc_lab.session.patching import empty_catalog
 from sc_lab.session.session import Session
+from sc_lab.units import value_in
 
 __all__ = ["ClumpEditor"]
 
@@ -80,14 +82,12 @@ class ClumpEditor:
 
     def __init__(self, session: Session, observation: Observation, *, measure: Measure = measure) -> None:
         self.session = session
-        self.observation = observation
         self.measured: Measured | None = None
+        self._observation = observation
         self._measure = measure
         self._lock = threading.RLock()
         self._hashes: dict[str, str] = {}
-        self._hashing = threading.Thread(target=self._hash, name="sc-lab-hashes", daemon=True)
-        self._hashing.start()
-        self._hashing.join(_HASH_PATIENCE)
+        self._begin_hashing(observation.field)
 
     @classmethod
     def start(
@@ -111,7 +111,8 @@ class ClumpEditor:
             Positions to begin with (ra, dec, optionally id, galaxy, provenance), which are measured
             first; the list begins empty without them.
         project : path-like, optional
-            Project file, made now.
+            Project file. One that exists already and began with the same positions is continued, so that
+            a notebook may be run again.
         name : str
             What the list is called in messages; the name of the field when left out.
         measure : callable
@@ -123,19 +124,58 @@ class ClumpEditor:
         -------
         ClumpEditor
             With its session in ``.session``.
+
+        Raises
+        ------
+        ProjectError
+            If the project exists and began with other positions.
         """
         called = name or str(getattr(observation.field, "name", "") or "") or "clumps of a field"
+        places = None if clumps is None or not len(clumps) else _positions(clumps, observation)
+        if project is not None and os.path.exists(project):  # noqa: PTH110 - any path-like
+            editor = cls(Session.open(project), observation, measure=measure)
+            editor._check_places(places)
+            return editor
         base: Table = empty_catalog(called)
         measured = None
-        if clumps is not None and len(clumps):
-            measured = measure(observation, _positions(clumps, observation), progress=progress, cancel=cancel)
+        if places is not None:
+            measured = measure(observation, places, progress=progress, cancel=cancel)
             base = measured.catalog.copy()
-            base.meta.setdefault("sc_lab", {})["source"] = called
-        editor = cls(Session(base, project=project), observation, measure=measure)
-        editor.measured = measured
+        editor = cls(Session(empty_catalog()), observation, measure=measure)
+        base.meta.setdefault("sc_lab", {}).update(source=called, observation=observation.record(hashes=editor._hashes))
+        editor.session, editor.measured = Session(base, project=project), measured
         return editor
 
+    def _check_places(self, places: QTable | None) -> None:
+        """Refuse a project that began with other positions than those given now."""
+        begun = _list_of(self.session.catalog)
+        wanted = begun[:0] if places is None else places
+        same = begun["id"].tolist() == wanted["id"].tolist() and all(
+            np.array_equal(np.asarray(begun[name]), np.asarray(wanted[name]), equal_nan=True) for name in ("ra", "dec")
+        )
+        if not same:
+            path = self.session.path
+            self.session.close()
+            msg = (
+                f"{path} exists and began with other positions ({len(begun)} clumps) than those given ({len(wanted)}); "
+                "choose another project file, or go on with ClumpEditor(Session.open(path), observation)"
+            )
+            raise ProjectError(msg)
+
     # ------------------------------------------------------------------ reading
+
+    @property
+    def observation(self) -> Observation:
+        """What is measured on; another one set here holds from the next edit or `measure_all` on."""
+        return self._observation
+
+    @observation.setter
+    def observation(self, observation: Observation) -> None:
+        with self._lock:
+            if observation.field is not self._observation.field:
+                self._hashes = {}
+                self._begin_hashing(observation.field)
+            self._observation, self.measured = observation, None
 
     @property
     def galaxies(self) -> tuple[Any, ...]:
@@ -194,6 +234,7 @@ class ClumpEditor:
             If the position is in no galaxy, or cannot be measured. Nothing has changed then.
         """
         with self._lock:
+            ra, dec = _place(ra, dec)
             home = self._home(ra, dec, galaxy)
             (name,) = self.session.new_ids(1)
             table = _with(self.clumps, [(name, ra, dec, home, "added")])
@@ -228,7 +269,7 @@ class ClumpEditor:
             msg = f"provenance is {provenance!r}; give one of {', '.join(PROVENANCES)}"
             raise InputError(msg)
         with self._lock:
-            places = [(float(ra), float(dec)) for ra, dec in positions]
+            places = [_place(ra, dec) for ra, dec in positions]
             if not places:
                 return []
             names = self.session.new_ids(len(places))
@@ -273,6 +314,7 @@ class ClumpEditor:
         """
         with self._lock:
             (name,) = self._known(id)
+            ra, dec = _place(ra, dec)
             table = self.clumps
             row = int(np.flatnonzero(table["id"] == name)[0])
             home = self.galaxy_at(ra, dec)
@@ -305,7 +347,7 @@ class ClumpEditor:
             (name,) = self._known(id)
             table = self.clumps
             galaxy = str(table["galaxy"][table["id"] == name][0])
-            places = self._halves(name) if positions is None else [(float(ra), float(dec)) for ra, dec in positions]
+            places = self._halves(name) if positions is None else [_place(ra, dec) for ra, dec in positions]
             if len(places) < 2:
                 msg = f"a clump is split into two or more; {len(places)} position was given"
                 raise InputError(msg)
@@ -385,12 +427,17 @@ class ClumpEditor:
                 for ra, dec in zip(_degrees(peaks, "ra"), _degrees(peaks, "dec"), strict=True):
                     found.append((ra, dec, _name_of(each)))
             new = _unlike(found, table, self._match_radius())
-            if not new:
-                return []
-            ids = self.session.new_ids(len(new))
-            rows = [(name, ra, dec, home, "auto") for name, (ra, dec, home) in zip(ids, new, strict=True)]
-            self._take("add_clump", _with(table, rows), ids=ids)
-            return ids
+            while new:
+                ids = self.session.new_ids(len(new))
+                rows = [(name, ra, dec, home, "auto") for name, (ra, dec, home) in zip(ids, new, strict=True)]
+                try:
+                    self._take("add_clump", _with(table, rows), ids=ids)
+                except _NotMeasuredError as error:
+                    # Two detections of one clump, or one on unusable pixels: the others stand.
+                    new = [place for name, place in zip(ids, new, strict=True) if name not in error.names]
+                else:
+                    return ids
+            return []
 
     def measure_all(self, *, progress: Callable[[int, int], object] | None = None, cancel: Any = None) -> bool:
         """Measure every clump of the list anew, as one step.
@@ -466,6 +513,9 @@ class ClumpEditor:
         if len(table):
             fresh = self._measure(observation, table, previous=self.measured)
             new = {name for key in ("ids", "into", "id") for name in _listed(arguments.get(key))}
+            lost = _unmeasured(fresh, new)
+            if lost:
+                raise _NotMeasuredError(lost)
             changed = self._differing(fresh, set(fresh.refitted) | new)
             rows = fresh.rows(changed) if changed else None
         else:
@@ -503,21 +553,29 @@ class ClumpEditor:
 
     def _said(self) -> dict[str, Any]:
         """Return the argument that records the observation, where the document does not say the same yet."""
-        record = self.observation.record(hashes=self._hashes)
-        return {} if canonical_json(record) == self.session.document.observation else {"observation": record}
+        record, said = self.observation.record(hashes=self._hashes), self.session.document.observation
+        if not said:
+            about = self.session.catalog.meta.get("sc_lab")
+            opened = about.get("observation") if isinstance(about, Mapping) else None
+            said = canonical_json(dict(opened)) if isinstance(opened, Mapping) else ""
+        return {} if canonical_json(record) == said else {"observation": record}
 
-    def _hash(self) -> None:
-        """Work out the hashes of the images; what cannot be read has none."""
-        hashes = getattr(self.observation.field, "hashes", None)
-        with contextlib.suppress(OSError, ValueError):
-            if isinstance(hashes, Mapping):
-                self._hashes = {str(band): str(value) for band, value in hashes.items() if value}
+    def _begin_hashing(self, field: Any) -> None:
+        """Work out the hashes of the images beside everything else: those of large mosaics take a while."""
+
+        def run() -> None:
+            hashes = getattr(field, "hashes", None)
+            with contextlib.suppress(OSError, ValueError, ScLabError):  # what cannot be read has none
+                found = {str(b): str(v) for b, v in hashes.items() if v} if isinstance(hashes, Mapping) else {}
+                if self._observation.field is field:
+                    self._hashes = found
+
+        thread = threading.Thread(target=run, name="sc-lab-hashes", daemon=True)
+        thread.start()
+        thread.join(_HASH_PATIENCE)
 
     def _home(self, ra: float, dec: float, galaxy: str | None) -> str:
         """Return the galaxy of a position, or refuse the position."""
-        if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
-            msg = f"the position ({ra}, {dec}) is not on the sky; give right ascension and declination in degrees"
-            raise InputError(msg)
         names = [_name_of(each) for each in self.observation.galaxy_list]
         if galaxy is not None:
             if galaxy not in names:
@@ -557,9 +615,10 @@ class ClumpEditor:
         step, angle = 1.5, 0.0
         if self.fits is not None and name in self.fits["id"].tolist():
             fit = self.fits[self.fits["id"].tolist().index(name)]
-            x, y = float(fit["x"]), float(fit["y"])
-            step = min(max(float(fit["std_maj"]), 1.0), 3.0)
-            angle = float(getattr(fit["theta"], "value", fit["theta"]))
+            if np.isfinite(fit["x"]) and np.isfinite(fit["std_maj"]):
+                x, y = float(fit["x"]), float(fit["y"])
+                step = min(max(float(fit["std_maj"]), 1.0), 3.0)
+                angle = float(np.radians(value_in(fit["theta"], u.deg, "theta")))
         shift = step * np.cos(angle), step * np.sin(angle)
         places = [band.to_sky(x + sign * shift[0], y + sign * shift[1]) for sign in (-1.0, 1.0)]
         return [(float(np.asarray(a)), float(np.asarray(d))) for a, d in places]
@@ -580,6 +639,30 @@ class ClumpEditor:
         return 2.0 * float(getattr(scale, "value", scale))
 
 
+class _NotMeasuredError(InputError):
+    """The fit has nothing to say of some clumps of an edit."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.names = set(reasons)
+        shown = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3])
+        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        super().__init__(f"the images do not measure what this edit makes ({shown}{more}); choose another place")
+
+
+def _unmeasured(measured: Measured, names: set[str]) -> dict[str, str]:
+    """Return which clumps have no flux in any band, and what the fit says of them."""
+    fluxes = [v for k, v in measured.columns.items() if k.startswith("flux_") and not k.endswith("_err")]
+    if not fluxes:
+        return {}
+    lost = np.atleast_1d(~np.isfinite(fluxes).any(axis=0))
+    said = measured.fits["status"].tolist() if measured.fits is not None and "status" in measured.fits.colnames else []
+    return {
+        name: (str(said[row]) if row < len(said) else "") or "no band has a flux"
+        for row, name in enumerate(measured.ids)
+        if lost[row] and name in names
+    }
+
+
 def _list_of(catalog: Table) -> QTable:
     """Return the positions given to the fit of every clump of a catalogue."""
     n = len(catalog)
@@ -593,6 +676,15 @@ def _list_of(catalog: Table) -> QTable:
         texts = [str(value) or otherwise for value in catalog[name].tolist()] if name in catalog.colnames else None
         out[name] = np.array(texts if texts is not None else [otherwise] * n, dtype=np.str_)
     return out
+
+
+def _place(ra: Any, dec: Any) -> tuple[float, float]:
+    """Return a position in degrees, or refuse what is not on the sky."""
+    a, d = (np.asarray(value_in(value, u.deg, name)) for value, name in ((ra, "ra"), (dec, "dec")))
+    if a.ndim or d.ndim or not (0.0 <= a <= 360.0 and abs(d) <= 90.0):
+        msg = f"the position ({ra}, {dec}) is not on the sky; give right ascension and declination in degrees"
+        raise InputError(msg)
+    return float(a), float(d)
 
 
 def _degrees(table: Table, name: str) -> npt.NDArray[np.float64]:

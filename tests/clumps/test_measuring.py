@@ -12,9 +12,12 @@ from sc_lab.clumps import Measured, Observation, measure
 from sc_lab.clumps.bands import wavelength
 from sc_lab.clumps.light import mass_to_light, provisional
 from sc_lab.cosmology import default_cosmology
+from sc_lab.errors import InputError, ProjectError
+from sc_lab.export import catalog_table
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.mock import make_field
 from sc_lab.population import analyse
+from sc_lab.session import population_of
 from sc_lab.session.clump_editor import ClumpEditor
 
 BANDS = ("F150W", "F200W", "F356W")
@@ -92,10 +95,26 @@ def test_a_limit_is_a_flag_and_a_faint_flux_a_limit(measured):
         np.testing.assert_allclose(columns[f"mag_{name}"], expected, rtol=1e-12)
 
 
+def some_edit(editor, what, name, other, place, galaxy):
+    if what == 0:
+        editor.add(*place, galaxy=galaxy)
+    elif what == 1:
+        editor.remove(name)
+    elif what == 2:
+        editor.move(name, *place)
+    elif what == 3:
+        editor.split(name)
+    elif what == 4:
+        editor.merge([name, other])
+    else:
+        editor.session.undo()
+
+
 @pytest.mark.parametrize("mode", ["paper", "full"])
 def test_any_series_of_edits_ends_where_a_measurement_from_scratch_does(field, truth, mode):
     observation = Observation(field=field, n_draws=20, mode=mode)
     rng = np.random.default_rng(4)
+    refused = []
     editor = ClumpEditor.start(observation, truth["id", "ra", "dec", "galaxy"])
     for step in range(12):
         ids = editor.session.clump_ids
@@ -104,19 +123,11 @@ def test_any_series_of_edits_ends_where_a_measurement_from_scratch_does(field, t
         table = editor.clumps
         ra, dec = float(table["ra"][row]), float(table["dec"][row])
         shift = rng.normal(0, 3e-5, 2)
-        what = step % 6
-        if what == 0:
-            editor.add(ra + shift[0], dec + shift[1], galaxy=str(table["galaxy"][row]))
-        elif what == 1:
-            editor.remove(name)
-        elif what == 2:
-            editor.move(name, ra + shift[0], dec + shift[1])
-        elif what == 3:
-            editor.split(name)
-        elif what == 4:
-            editor.merge([name, ids[row - 1]])
-        else:
-            editor.session.undo()
+        try:
+            some_edit(editor, step % 6, name, ids[row - 1], (ra + shift[0], dec + shift[1]), str(table["galaxy"][row]))
+        except InputError as error:
+            refused.append(str(error))
+    assert len(refused) < 6, refused  # success trivial otherwise
     fresh = measure(observation, editor.clumps)
     current = editor.session.current_catalog
     assert current["id"].tolist() == fresh.ids
@@ -181,6 +192,57 @@ def test_what_an_sed_fit_says_takes_the_place_of_what_is_provisional(field, trut
     np.testing.assert_array_equal(found.columns["age_onset"][:2], [4, 5])
     assert np.isnan(found.columns["mass_err_lo"][:2]).all(), "errors of another mass are not kept"
     assert found.columns["mass_is_provisional"].tolist() == [False, False, True]
+
+
+# ---------------------------------------------------------------- the editor on images
+
+
+def test_what_the_images_do_not_measure_is_refused_and_leaves_no_trace(observation, truth, field):
+    editor = ClumpEditor.start(observation, truth["id", "ra", "dec", "galaxy"][:5])
+    ra, dec = editor.clumps["ra"][0], editor.clumps["dec"][0]
+    with pytest.raises(InputError, match="do not measure"):
+        editor.add(ra, dec + 0.1, galaxy=field.galaxies[0].id)  # far off the mosaic
+    assert editor.session.log == []
+    assert editor.add(ra * u.deg, (dec * 3600 + 0.3) * u.arcsec, galaxy=field.galaxies[0].id) == "c0001"
+
+
+def test_detection_adds_what_is_not_on_the_list_yet_as_one_step(observation):
+    editor = ClumpEditor.start(observation)
+    names = editor.detect()
+    assert len(names) > 5  # success trivial otherwise
+    assert len(editor.session.log) == 1
+    assert set(editor.clumps["provenance"]) == {"auto"}
+    assert editor.detect() == []
+    editor.remove(names[:2])
+    again = editor.detect()
+    assert len(again) == 2
+    assert not set(again) & set(names), "a name is not given twice"
+
+
+def test_a_notebook_may_be_run_again_on_its_project(observation, truth, tmp_path):
+    path, few = tmp_path / "x.sclab", truth["id", "ra", "dec", "galaxy"][:4]
+    editor = ClumpEditor.start(observation, few, project=path)
+    editor.remove(few["id"][0])
+    with editor.session:
+        again = ClumpEditor.start(observation, few, project=path)
+        assert again.session.clump_ids == few["id"][1:].tolist()
+        again.close()
+    with pytest.raises(ProjectError, match="began with other positions"):
+        ClumpEditor.start(observation, truth["id", "ra", "dec", "galaxy"][:5], project=path)
+
+
+def test_the_record_of_the_observation_goes_into_the_export_without_an_edit_too(observation, truth):
+    editor = ClumpEditor.start(observation, truth["id", "ra", "dec", "galaxy"][:4])
+    record = catalog_table(population_of(editor.session)).meta["sc_lab"]["observation"]
+    assert set(record["sha256"]) == set(BANDS)
+    assert record["lens_models"] == [observation.field.lenses[0].name]
+    editor.remove(truth["id"][0])
+    assert "observation" not in editor.session.log[0]["arguments"], "what is said already is not said again"
+    editor.observation = Observation(field=observation.field, n_draws=20, mode="full")
+    assert editor.measure_all()
+    record = catalog_table(population_of(editor.session)).meta["sc_lab"]["observation"]
+    assert record["mode"] == "full"
+    assert editor.session.undo_label == "measure the clumps"
 
 
 # ---------------------------------------------------------------- light
