@@ -1,6 +1,7 @@
 """AS1063 end to end: synthetic clusters through the real lens model and real PSFs, found, fitted, de-lensed, compared.
 
-Needs SC_LAB_REAL_DATA (see tests/conftest.py). Prints the table of biases beside the targets; about ten seconds a field and table.
+Needs SC_LAB_REAL_DATA (see tests/conftest.py). Prints the table of biases beside the targets;
+about ten seconds a field and table.
 """
 
 import argparse

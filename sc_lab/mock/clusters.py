@@ -238,7 +238,10 @@ def _placed(
         if made >= n:
             break
     if not parts:
-        msg = "no cluster found a place in the field; make it larger, or put its centre (offset) where the lens magnifies 1.3 to 40 times"
+        msg = (
+            "no cluster found a place in the field; make it larger, or put its centre (offset) where the lens "
+            "magnifies 1.3 to 40 times"
+        )
         raise InputError(msg)
     joined = Images(
         *(np.concatenate([getattr(each, name) for each in parts]) for name in ("source", "x", "y", "matrix"))
