@@ -102,7 +102,7 @@ def inject_recover(
         When set, the run stops after the batch at hand with an error; what is done stays in the checkpoint.
     checkpoint : path-like, optional
         File in which every finished batch is kept. Where it exists, the run goes on from it, and ends with exactly
-        the result of a run that was never broken off.
+        the result of a run that was never broken off. A larger ``n`` than before goes on from it, too.
     executor : `concurrent.futures.Executor`, optional
         Where batches are worked out: threads, processes, or Dask's; None works in this thread. The result does not
         depend on it.
@@ -190,7 +190,7 @@ def inject_recover(
     entropy = None if rng is None else int(np.random.default_rng(rng).integers(2**63))
     store = Checkpoint(checkpoint, {"entropy": entropy, **plan.identity()})
     records = _work(plan, store, total, progress, cancel, executor)
-    settings = {**plan.identity(), "entropy": store.entropy, "field": str(getattr(field, "name", ""))}
+    settings = {**plan.identity(), "n": total, "entropy": store.entropy, "field": str(getattr(field, "name", ""))}
     return Completeness.from_records(records, settings=settings, cautions=tuple(cautions))
 
 
@@ -198,7 +198,7 @@ class _Plan:
     """Which tile each batch works on; batch after batch the region is covered evenly."""
 
     def __init__(self, image: Any, windows: tuple[Window, ...], recipe: Recipe, n: int) -> None:
-        self.image, self.windows, self.recipe, self.n = image, windows, recipe, n
+        self.image, self.windows, self.recipe = image, windows, recipe
         area = float(sum(window.inside().sum() for window in windows))
         per_round = max(area / recipe.pitch**2, 1e-3)
         per_tile = per_round / len(windows)
@@ -244,7 +244,6 @@ class _Plan:
             "shape": [int(side) for side in image.shape],
             "pixels": pixels.hexdigest(),
             "region": region.hexdigest(),
-            "n": self.n,
             "rounds": self.rounds,
             "magnitudes": list(recipe.magnitudes),
             "sizes": list(recipe.sizes),
