@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClumpPicker"]
 
-#: The residual is shown up to this many times the noise, or this share of the white level if that is more.
+#: The residual is shown up to this many times the noise; with the host in it, up to this share of the white level.
 _RESIDUAL_NOISE, _RESIDUAL_SHARE = 8.0, 0.25
 
 
@@ -99,7 +99,7 @@ class ClumpPicker(Panel):
         return make_controls(self.bench)
 
     def _build(self) -> LayoutDOM:
-        self.view = CutoutView(f"px of {self.bench.field.reference}")
+        self.view = CutoutView(f"px of {self.bench.field.reference}", self.bench.field.names)
         self.figures.update(self.view.figures)
         self.background = Background(self._report)
         self.lens_overlay = LensOverlay(self)
@@ -223,21 +223,31 @@ class ClumpPicker(Panel):
     def _update_bands(self) -> None:
         band, box, stretch = self.view_controls["band"].value, self.box, self.view_controls["stretch"].value
         fits, new = self.bench.fits, {}
+        without_host = bool(self.view_controls["subtract_host"].value)
         same = self._is_shown("bands", band, box, stretch)
-        if self._is_shown("model", fits, band, box, stretch):
+        if self._is_shown("model", fits, band, box, stretch, without_host):
             return
         place = self.place
         if not same:
             self._data = cutout(self.bench.field, band, place.box)
             self._levels = levels(self._data)
+            self._host_light = None
         black, white, noise = self._levels
         if not same:
             new["data"] = stretched(self._data, black, white, stretch * noise)
         model = self.bench.model(band, place.box.x0, place.box.y0, place.box.nx, place.box.ny)
         new["model"] = stretched(model + black, black, white, stretch * noise)
-        reach = max(_RESIDUAL_NOISE * noise, _RESIDUAL_SHARE * (white - black))
-        new["residual"] = residual_bytes(self._data - model - black, reach)
+        below: Any = black
+        if without_host:
+            if self._host_light is None:
+                self._host_light = self.bench.host_light(band, self._data)
+            below = self._host_light
+        reach = max(_RESIDUAL_NOISE * noise, 0.0 if without_host else _RESIDUAL_SHARE * (white - black))
+        new["residual"] = residual_bytes(self._data - model - below, reach)
+        self.view.name_residual("data − host − model" if without_host else "data − model")
         self.view.fill_images(place, **new)
+
+    _host_light: np.ndarray | None = None
 
     def _update_markers(self) -> None:
         population, on = self.host.population, bool(self.view_controls["show_markers"].value)
@@ -328,6 +338,7 @@ class ClumpPicker(Panel):
 
     def _update_numbers(self) -> None:
         chosen, text = self.selected, ""
+        self._update_fluxes(chosen)
         if len(chosen) == 1:
             fits, name = self.bench.fits, chosen[0]
             row = self.bench.ids.index(name)
@@ -340,6 +351,16 @@ class ClumpPicker(Panel):
             text = f"<small>{len(chosen)} clumps selected</small>"
         if self._numbers.value != text:
             self._numbers.value = text
+
+    def _update_fluxes(self, chosen: list[str]) -> None:
+        fits, ids = self.bench.fits, self.bench.ids
+        if self._is_shown("fluxes", fits, ",".join(chosen)):
+            return
+        rows = [ids.index(name) for name in chosen]
+        keys = [f"flux_{band.lower()}" for band in self.bench.field.names]
+        flux, error = (np.stack([fitted(fits, f"{key}{end}")[rows] for key in keys], axis=1) for end in ("", "_err"))
+        with self.held():
+            self.view.fill_fluxes(flux, error)
 
     # ---- how things are done ---------------------------------------------------------------
     def held(self) -> Any:

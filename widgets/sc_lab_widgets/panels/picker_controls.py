@@ -23,7 +23,7 @@ WHOLE: Final = "whole field"
 CHANNELS: Final = ("red", "green", "blue")
 #: Controls on which the large image depends.
 STRETCH: Final = (*CHANNELS, "stretch", "q", *(f"{name}_{what}" for name in CHANNELS for what in ("gain", "black")))
-_FIRST = ("galaxy", "image", "band", "show_markers", "edit_contour", "critical", "counter")
+_FIRST = ("galaxy", "image", "band", "show_markers", "subtract_host", "edit_contour", "critical", "counter")
 _STYLE = {"description_width": "6.5em"}
 
 
@@ -68,6 +68,9 @@ def make_controls(bench: Bench) -> dict[str, Any]:
         "image": choice("image", [COLOUR, *bands], COLOUR, "the large image: colour, or one band (B)"),
         "band": choice("residual of", bands, bench.field.reference, "band of data, model and residual"),
         "show_markers": check("markers", "show the clumps", value=True),
+        "subtract_host": check(
+            "residual without host", "take off the light of the galaxy, a running median", value=True
+        ),
         "edit_contour": check("edit contour", "drag vertices, double-click inserts, Delete removes (E)", value=False),
         "critical": check("critical curves", "at the redshift of the galaxy", value=False),
         "counter": check("counter-images", "where the lens model expects the selected clump again", value=False),

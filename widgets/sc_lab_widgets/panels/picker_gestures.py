@@ -56,7 +56,7 @@ class Gestures:
         self.moving = ""
         self.vertex: int | None = None
         self._last_tap = (np.nan, np.nan)
-        for plot in picker.view.figures.values():
+        for plot in picker.view.sky:
             plot.on_event(Tap, self._tap)
             plot.on_event(DoubleTap, self._double_tap)
             # Without renderers the tool only reports its outline, as in the other plots.

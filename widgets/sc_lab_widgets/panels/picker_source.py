@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "as_editor"]
 
+#: Width of the running median that stands for the light of a host [px of the reference band].
+_HOST_PIXELS = 21
+
 
 def as_editor(source: Any, *, lens: Any = None, galaxies: Any = None) -> ClumpEditor:
     """Return the editor of clumps behind whatever a user hands over.
@@ -98,8 +101,11 @@ class Bench:
 
     @property
     def lens(self) -> Any:
-        """The reference lens model, or None."""
-        return next(iter(self.editor.observation.lens_models.values()), None)
+        """The lens model of the session's settings, else the reference; None where there is none."""
+        models = self.editor.observation.lens_models
+        wanted = self.session.settings.lens_model.lower()
+        named = (lens for name, lens in models.items() if name.lower() == wanted)
+        return next(named, next(iter(models.values()), None))
 
     @property
     def galaxies(self) -> tuple[Any, ...]:
@@ -187,6 +193,26 @@ class Bench:
         from sc_lab.photometry import render_clumps
 
         return np.asarray(render_clumps(self.field, self.fits, band, x0, y0, nx, ny))
+
+    def host_light(self, band: str, data: np.ndarray) -> np.ndarray:
+        """Return the smooth light of the galaxy, as detection takes it off.
+
+        Parameters
+        ----------
+        band : str
+            The band.
+        data : ndarray, shape (ny, nx)
+            Its pixels.
+
+        Returns
+        -------
+        ndarray, shape (ny, nx)
+            A running median, as wide on the sky in every band.
+        """
+        from sc_lab.detection.host import running_median
+
+        ratio = self.reference.pixel_scale / self.field[band].pixel_scale
+        return np.asarray(running_median(data, size=max(5, 2 * round(_HOST_PIXELS * ratio / 2) + 1)))
 
     # ---- edits -----------------------------------------------------------------------------
     def add(self, ra: float, dec: float, *, galaxy: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The figures of the clump picker: colour cut-out, data, model and residual, and everything drawn on them."""
+"""The figures of the clump picker: colour cut-out, data, model, residual and fluxes, and everything drawn on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bokeh.palettes import Greys256
 from bokeh.plotting import figure
 
 from sc_lab_widgets._figures import LIVE, legend_below, new_figure
-from sc_lab_widgets._style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from sc_lab_widgets._style import BLUE, GREEN, GREY, ORANGE, PALETTE, PURPLE, SKY, VERMILION, YELLOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +33,10 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "size limit": ("inverted_triangle", SKY),
     "globular cluster": ("triangle", VERMILION),
     "excluded": ("x", PURPLE),
-    "not measured": ("cross", "#ffffff"),
+    "not measured": ("cross", GREY),
 }
 #: The cut-outs beside the colour image, with their titles.
-SMALL: Final = {"data": "data", "model": "model", "residual": "data − model"}
+SMALL: Final = {"data": "data", "model": "model", "residual": "residual"}
 _FRAME = 470
 _SMALL_FRAME = 205
 _CONTOUR = ORANGE
@@ -53,17 +53,24 @@ def _diverging() -> list[str]:
 
 
 class CutoutView:
-    """Four figures that pan and zoom as one.
+    """Four cut-outs that pan and zoom as one, and the fluxes of what is selected in them.
+
+    Parameters
+    ----------
+    axis : str
+        Unit of the pixel coordinates.
+    bands : sequence of str
+        Bands of the fluxes.
 
     Attributes
     ----------
     figures : dict of str to figure
-        ``cutout`` and the three small ones.
+        ``cutout``, the three small ones, and ``fluxes``.
     root : LayoutDOM
         Their layout.
     """
 
-    def __init__(self, axis: str) -> None:
+    def __init__(self, axis: str, bands: Sequence[str]) -> None:
         self.x_range, self.y_range = Range1d(0.0, 1.0), Range1d(0.0, 1.0)
         nothing: dict[str, Any] = {"x": [], "y": []}
         self.colour = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")}, name="colour image")
@@ -83,7 +90,10 @@ class CutoutView:
         for name, title in SMALL.items():
             self.figures[name] = self._small(name, title)
         small = [self.figures[name] for name in SMALL]
-        self.root: LayoutDOM = row(self.figures["cutout"], column(row(small[0], small[1]), row(small[2])))
+        self.sky = [self.figures["cutout"], *small]
+        self.fluxes = ColumnDataSource({name: [] for name in ("x", "flux", "low", "high", "color")}, name="fluxes")
+        last = self.figures["fluxes"] = self._fluxes(bands)
+        self.root: LayoutDOM = row(self.figures["cutout"], column(row(small[0], small[1]), row(small[2], last)))
 
     # ---- building --------------------------------------------------------------------------
     def _plot(self, name: str, title: str, labels: tuple[str, str], frame: int) -> figure:
@@ -124,6 +134,18 @@ class CutoutView:
         )
         plot.axis.major_label_text_font_size = "9px"
         self._overlays(plot, size=7)
+        return plot
+
+    def _fluxes(self, bands: Sequence[str]) -> figure:
+        plot = new_figure("fluxes", "flux [nJy]", "", "", x_range=(-0.5, len(bands) - 0.5), y_range=(0.0, 1.0))
+        plot.update(sizing_mode="fixed", min_width=None, width=None, height=None)
+        plot.update(frame_width=_SMALL_FRAME, frame_height=_SMALL_FRAME, toolbar_location=None)
+        plot.xaxis.ticker = list(range(len(bands)))
+        plot.xaxis.major_label_overrides = dict(enumerate(bands))
+        plot.xaxis.major_label_orientation = 0.9
+        plot.axis.major_label_text_font_size = "9px"
+        plot.segment("x", "low", "x", "high", source=self.fluxes, line_color="color", line_width=1.5)
+        plot.scatter("x", "flux", source=self.fluxes, size=6, color="color")
         return plot
 
     def _overlays(self, plot: figure, *, size: int) -> None:
@@ -275,6 +297,40 @@ class CutoutView:
             Identifiers.
         """
         self.picked.data = {"x": np.array(x, dtype=float), "y": np.array(y, dtype=float), "id": list(ids)}
+
+    def fill_fluxes(self, flux: np.ndarray, error: np.ndarray) -> None:
+        """Show the fluxes of clumps.
+
+        Parameters
+        ----------
+        flux, error : ndarray, shape (clumps, bands)
+            In nJy; NaN where not measured.
+        """
+        n, bands = flux.shape
+        colours = [PALETTE[i % len(PALETTE)] for i in range(n)]
+        low, high = flux - np.nan_to_num(error), flux + np.nan_to_num(error)
+        self.fluxes.data = {
+            "x": np.tile(np.arange(bands) + 0.0, n),
+            "flux": flux.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+            "color": [colour for colour in colours for _ in range(bands)],
+        }
+        if np.isfinite(high).any():
+            bottom, top = min(float(np.nanmin(low)), 0.0), float(np.nanmax(high))
+            margin = 0.06 * ((top - bottom) or 1.0)
+            self.figures["fluxes"].y_range.update(start=bottom - margin, end=top + margin)
+
+    def name_residual(self, title: str) -> None:
+        """Say what the residual is.
+
+        Parameters
+        ----------
+        title : str
+            What it is.
+        """
+        if self.figures["residual"].title.text != title:
+            self.figures["residual"].title.text = title
 
     def pixels_per_screen_pixel(self, figure: str) -> float:
         """Return the size of a screen pixel in pixels of the image.
