@@ -5,7 +5,8 @@ from __future__ import annotations
 from sc_lab.lensing.delensing import LensFlag, delens, source_covariance
 from sc_lab.lensing.families import BackProjection, back_project, read_images
 from sc_lab.lensing.lenstool import read_lenstool
-from sc_lab.lensing.maps import MapLens, read_maps
+from sc_lab.lensing.mapfiles import read_maps
+from sc_lab.lensing.maps import MapLens
 from sc_lab.lensing.model import Deflection, Jacobian, LensModel, Magnification, magnification_of
 from sc_lab.lensing.parametric import ParametricLens, Posterior
 from sc_lab.lensing.potentials import DPIE, ExternalShear, Potential, scaled_members
