@@ -288,7 +288,8 @@ def _work(
                 done += size
                 empty = 0 if size else empty + 1
                 contiguous += 1
-            if empty >= max(8, 2 * len(plan.windows)):
+            # So many empty batches are chance once in e^30 runs.
+            if empty >= max(8, 2 * len(plan.windows), 30 / plan.expected):
                 msg = (
                     f"no clump could be placed in {plan.image.name}: the region has no pixel with a value and a usable "
                     "error, or is narrower than a pixel; check its errors and mask, or choose another region"

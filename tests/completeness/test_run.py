@@ -314,6 +314,18 @@ def test_band_without_psf_or_without_a_usable_pixel_is_refused_in_words(make_fie
         inject_recover(blind, magnitudes=[28.0], n=10, gain=np.inf, fit=False)
 
 
+def test_contour_of_a_few_pixels_is_filled_round_by_round(noise_field):
+    """Four by four pixels hold a clump in one of sixty rounds: patience, no error."""
+    image = noise_field["F150W"]
+    corners = np.array([(99.6, 99.6), (103.4, 99.6), (103.4, 103.4), (99.6, 103.4)])
+    contour = np.stack(image.to_sky(*corners.T), axis=-1)
+    result = inject_recover(noise_field, region=contour, magnitudes=[25.0], sizes=[0.5], n=20, rng=1, gain=np.inf)
+    x, y = (np.rint(result.injections[name].value) for name in ("x", "y"))
+    assert len(result) == 20
+    assert ((x >= 100) & (x <= 103) & (y >= 100) & (y <= 103)).all()
+    assert result.completeness().fraction[0, 0] == 1
+
+
 def test_usual_magnitudes_span_the_fall_of_the_completeness(noise_field):
     result = inject_recover(noise_field, sizes=[0.0], axis_ratios=[1.0], n=900, rng=1, fit=False)
     fraction = result.completeness().fraction[:, 0]
