@@ -32,6 +32,9 @@ _MERGED = 1.0
 
 _MAX_SHIFT = 2.0
 
+#: Standard deviations of chi^2 above its expectation that are no longer noise.
+_POOR = 5.0
+
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
@@ -339,6 +342,8 @@ def _fit_flags(out: ShapeFits, index: IntArray, fits: BoxFits, s: int) -> None:
     bits[fits.at_bound[:, s] & 1 > 0] |= int(PhotometryFlag.CENTRE_BOUND)
     bits[fits.at_bound[:, s] & 2 > 0] |= int(PhotometryFlag.SIZE_BOUND)
     bits[~few & ~(fits.flux[:, s] > 0)] |= int(PhotometryFlag.NOT_POSITIVE)
+    with np.errstate(invalid="ignore"):
+        bits[fits.chi2 > fits.dof + _POOR * np.sqrt(2.0 * np.maximum(fits.dof, 1))] |= int(PhotometryFlag.POOR_FIT)
     bits[~few & ~np.isfinite(fits.flux_err[:, s])] |= int(PhotometryFlag.NO_ERRORS)
     out.flags[index] |= bits
 

@@ -134,16 +134,33 @@ def correlation_matrix(correlation: Any, height: int, width: int) -> FloatArray:
     ------
     InputError
         If the autocorrelation has even sides.
+
+    Notes
+    -----
+    What is left at the largest measured lags is structure of the sky wider than a box; the fitted plane
+    takes that up, so it is taken off. Measured noise in the rest can ask for negative variances; the
+    negative part of its power spectrum is set to zero.
     """
     rho = np.asarray(correlation, dtype=np.float64)
     if rho.ndim != 2 or rho.shape[0] % 2 == 0 or rho.shape[1] % 2 == 0:
         msg = f"the noise correlation has the shape {rho.shape}; give a 2D array with odd sides and 1 in the middle"
         raise InputError(msg)
+    rho = _possible(rho, max(height, width))
     row, column = np.divmod(np.arange(height * width), width)
-    dy, dx = row[:, None] - row, column[:, None] - column
-    half_y, half_x = rho.shape[0] // 2, rho.shape[1] // 2
-    inside = (np.abs(dy) <= half_y) & (np.abs(dx) <= half_x)
-    return np.where(inside, rho[np.clip(dy + half_y, 0, 2 * half_y), np.clip(dx + half_x, 0, 2 * half_x)], 0.0)
+    return np.asarray(rho[row[:, None] - row, column[:, None] - column])
+
+
+def _possible(rho: FloatArray, size: int) -> FloatArray:
+    """Return the nearest autocorrelation that noise can have, indexed by the lag, negative ones from the end."""
+    edge = np.concatenate([rho[0], rho[-1], rho[:, 0], rho[:, -1]])
+    plateau = min(max(float(edge.mean()), 0.0), 0.95) if min(rho.shape) >= 7 else 0.0
+    rho = (rho - plateau) / (1.0 - plateau)
+    full = np.zeros((2 * size + rho.shape[0], 2 * size + rho.shape[1]))
+    full[: rho.shape[0], : rho.shape[1]] = rho
+    full = np.roll(full, (-(rho.shape[0] // 2), -(rho.shape[1] // 2)), axis=(0, 1))
+    power = np.maximum(np.fft.fft2(full).real, 0.0)
+    full = np.fft.ifft2(power).real
+    return np.asarray(full / full[0, 0])
 
 
 def fit_boxes(

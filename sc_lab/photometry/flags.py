@@ -36,6 +36,7 @@ class PhotometryFlag(IntFlag):
     PSF_SMALL = 8192
     NO_ERRORS = 16384
     NEIGHBOUR = 32768
+    POOR_FIT = 65536
 
 
 _SENTENCES = {
@@ -55,6 +56,7 @@ _SENTENCES = {
     PhotometryFlag.PSF_SMALL: "the PSF stamp is smaller than the box, so its wings are missing from the model",
     PhotometryFlag.NO_ERRORS: "the error of a parameter could not be computed",
     PhotometryFlag.NEIGHBOUR: "light of other clumps in the box was fitted along",
+    PhotometryFlag.POOR_FIT: "the model does not describe the pixels (chi^2 far above its expectation), so errors are too small",
 }
 
 
