@@ -9,50 +9,77 @@ from sc_lab._version import __version__
 
 if TYPE_CHECKING:
     from sc_lab.catalog import read_catalog
+    from sc_lab.clumps import Observation, measure
     from sc_lab.cmf import fit_mass_function
     from sc_lab.density_size import dynamical_age, surface_density
+    from sc_lab.detection import detect_clumps
     from sc_lab.formation import formation_redshift
-    from sc_lab.mock import make_population
+    from sc_lab.images import Field
+    from sc_lab.lensing import read_lenstool, read_maps
+    from sc_lab.mock import make_field, make_population
+    from sc_lab.photometry import fit_clumps
     from sc_lab.population import Settings, analyse
     from sc_lab.session import Session
 
 __all__ = [
+    "Field",
+    "Observation",
     "Session",
     "Settings",
     "__version__",
     "analyse",
+    "detect_clumps",
     "dynamical_age",
+    "fit_clumps",
     "fit_mass_function",
     "formation_redshift",
+    "make_field",
     "make_population",
+    "measure",
     "read_catalog",
+    "read_lenstool",
+    "read_maps",
     "surface_density",
 ]
 
 #: Where each public name lives.
 _HOME = {
+    "Field": "sc_lab.images",
+    "Observation": "sc_lab.clumps",
     "Session": "sc_lab.session",
     "Settings": "sc_lab.population",
     "analyse": "sc_lab.population",
+    "detect_clumps": "sc_lab.detection",
     "dynamical_age": "sc_lab.density_size",
+    "fit_clumps": "sc_lab.photometry",
     "fit_mass_function": "sc_lab.cmf",
     "formation_redshift": "sc_lab.formation",
+    "make_field": "sc_lab.mock",
     "make_population": "sc_lab.mock",
+    "measure": "sc_lab.clumps",
     "read_catalog": "sc_lab.catalog",
+    "read_lenstool": "sc_lab.lensing",
+    "read_maps": "sc_lab.lensing",
     "surface_density": "sc_lab.density_size",
 }
 _MODULES = frozenset(
     {
         "catalog",
+        "clumps",
         "cmf",
         "colours",
+        "completeness",
         "cosmology",
         "density_size",
+        "detection",
         "errors",
         "export",
         "formation",
+        "images",
         "inference",
+        "lensing",
         "mock",
+        "photometry",
         "population",
         "properties",
         "reference",
