@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -43,17 +44,26 @@ def _functions() -> dict[str, Any]:
     fastmath = {"contract", "reassoc", "nsz", "arcp"}
     for helper in (_loops.render_source, _loops.scaled_solve, _loops.evaluate):
         register_jitable(fastmath=fastmath)(helper)
-    return {"fit_many": numba.njit(cache=True, fastmath=fastmath, nogil=True)(_loops.fit_many)}
+    options: dict[str, Any] = {"fastmath": fastmath, "nogil": True}
+    try:
+        return {"fit_many": numba.njit(cache=True, **options)(_loops.fit_many)}
+    except RuntimeError:  # no folder that a cache could be written to
+        return {"fit_many": numba.njit(**options)(_loops.fit_many)}
 
 
-def _marker() -> Path:
-    """Return the file that says that this machine's compiled cache is complete, beside that cache."""
+@functools.cache
+def _marker() -> Path | None:
+    """Return the file that says that this machine's compiled cache is complete, beside that cache; None without one."""
     import numba
+
+    folder = _functions()["fit_many"].stats.cache_path
+    if folder is None:
+        return None
 
     source = Path(_loops.__file__).read_bytes()
     machine = f"{numba.__version__} {np.__version__} {sys.version} {platform.machine()} {_processor()}"
     key = hashlib.sha256(source + machine.encode()).hexdigest()[:16]
-    return Path(_functions()["fit_many"].stats.cache_path) / f"sc_lab_photometry_{key}.ready"
+    return Path(folder) / f"sc_lab_photometry_{key}.ready"
 
 
 def _processor() -> str:
@@ -74,12 +84,10 @@ def compiled_is_ready() -> bool:
     """
     if importlib.util.find_spec("numba") is None:
         return False
-    if not hasattr(compiled_is_ready, "seen"):
-        seen = bool(_functions()["fit_many"].signatures) or _marker().exists()
-        if seen:
-            compiled_is_ready.seen = True  # type: ignore[attr-defined]
-        return seen
-    return True
+    if _functions()["fit_many"].signatures:
+        return True
+    marker = _marker()
+    return marker is not None and marker.exists()
 
 
 def prepare(*, background: bool = False) -> None:
@@ -96,15 +104,15 @@ def prepare(*, background: bool = False) -> None:
         If numba is not installed.
     """
     if background:
-        if not _started:
+        if not _started and _marker() is not None:
             _start_background()
         return
-    kernel, problem = _tiny_problem()
-    del kernel
-    _solve_compiled(problem, keep_design=False)
+    _solve_compiled(_tiny_problem(), keep_design=False)
     marker = _marker()
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    if marker is not None:
+        with contextlib.suppress(OSError):
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
 
 
 def _start_background() -> None:
@@ -126,7 +134,7 @@ def _start_background() -> None:
     _started.append(process)
 
 
-def _tiny_problem() -> tuple[Any, Problem]:
+def _tiny_problem() -> Problem:
     """Return a fit that touches every line of the compiled code."""
     from sc_lab.photometry.rendering import make_kernel
 
@@ -136,7 +144,7 @@ def _tiny_problem() -> tuple[Any, Problem]:
     rng = np.random.default_rng(1)
     start = np.array([[[4.0, 4.0, 0.5, 0.5, 0.0]]])
     one = np.ones((1, 1), dtype=np.int64)
-    problem = Problem(
+    return Problem(
         kernel=kernel,
         data=rng.normal(size=(1, 81)),
         weight=np.ones((1, 81)),
@@ -152,7 +160,6 @@ def _tiny_problem() -> tuple[Any, Problem]:
         tolerance=1e-3,
         n_plane=3,
     )
-    return kernel, problem
 
 
 def choose_engine(engine: str) -> str:

@@ -5,7 +5,16 @@ import pytest
 from photometry_scenes import autocorrelation, make_boxes, psf_of
 
 from sc_lab.errors import InputError
-from sc_lab.photometry import FitStatus, clip_shape, fit_boxes, make_kernel, measure_sizes, render, size_classes
+from sc_lab.photometry import (
+    FitStatus,
+    clip_shape,
+    correlation_matrix,
+    fit_boxes,
+    make_kernel,
+    measure_sizes,
+    render,
+    size_classes,
+)
 
 
 def fit(boxes, **options):
@@ -289,3 +298,26 @@ def test_a_kernel_for_other_boxes_is_refused():
         fit_boxes(np.zeros((3, 9, 9)), np.ones((2, 9, 9)), psf_of())
     with pytest.raises(InputError, match="height, width"):
         fit_boxes(np.zeros(9), 1.0, psf_of())
+
+
+def test_a_correlation_that_no_noise_can_have_still_gives_errors():
+    """In a crowded image structure passes for correlation: a plateau over all lags, and negative variances."""
+    row, column = np.indices((11, 11)) - 5
+    crowded = np.where((row == 0) & (column == 0), 1.0, 0.62 - 0.02 * np.hypot(row, column))
+    boxes = make_boxes(60, seed=18, snr=(15, 100))
+    plain, aware = fit(boxes), fit(boxes, noise_correlation=crowded)
+    ratio = aware.flux_err / plain.flux_err
+    assert np.isfinite(ratio).all()
+    assert ratio.min() > 0.5
+    assert ratio.max() < 3
+    matrix = correlation_matrix(crowded, 9, 9)
+    assert np.linalg.eigvalsh(matrix).min() > -1e-9
+
+
+def test_a_correlation_that_noise_has_is_taken_as_it_is():
+    kernel = np.array([[0.3, 0.6, 0.3], [0.6, 1.0, 0.6], [0.3, 0.6, 0.3]])
+    rho = autocorrelation(kernel)
+    matrix = correlation_matrix(rho, 9, 9)
+    centre = 4 * 9 + 4
+    assert matrix[centre].reshape(9, 9)[2:7, 2:7] == pytest.approx(rho, abs=1e-12)
+    assert np.abs(matrix[centre].reshape(9, 9)[:2]).max() < 1e-12
