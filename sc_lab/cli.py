@@ -280,17 +280,35 @@ def _describe(session: Session) -> Iterator[str]:
         yield f"sha256: {record['sha256']}"
     if record.get("column_map"):
         yield f"column map: {record['column_map']}"
-    yield f"columns: {', '.join(session.catalog.colnames)}"
+    yield f"columns: {', '.join(session.current_catalog.colnames)}"
     yield from (f"about the catalogue: {each}" for each in record.get("notes", []))
     yield f"lens models: {', '.join(name or 'reference' for name in session.lens_models)}"
     if session.path is not None:
         yield f"project: {session.path} ({len(session.log)} steps{', read-only' if session.read_only else ''})"
     changed = {key: value for key, value in document.settings.to_dict().items() if value != defaults[key]}
+    yield from _about_clumps(session)
     yield "settings: " + (", ".join(f"{key} = {value}" for key, value in changed.items()) or "all at their defaults")
     for name, number in population.counts.items():
         yield f"{name.replace('_', ' ')}: {number}"
     for clump, reason in document.excluded:
         yield f"excluded {clump}: {reason or 'no reason given'}"
+
+
+def _about_clumps(session: Session) -> Iterator[str]:
+    """Say what the list of clumps was measured on, and how it was edited since it was opened."""
+    record = session.current_catalog.meta.get("sc_lab", {})
+    seen = record.get("observation")
+    if isinstance(seen, dict):
+        models = ", ".join(map(str, seen.get("lens_models", []))) or "none"
+        yield f"measured on: {seen.get('field') or 'an unnamed field'}, {', '.join(map(str, seen.get('bands', [])))}"
+        yield f"sizes from: {seen.get('reference', '')}, mode {seen.get('mode', '')}; lens models: {models}"
+    document, opened = session.document, set(session.catalog["id"].tolist())
+    if document.clumps or document.removed or document.contours:
+        added = sum(row.id not in opened for row in document.clumps)
+        yield (
+            f"clumps since the list was opened: {added} added, {len(document.removed)} removed, "
+            f"{len(document.clumps) - added} measured anew; {len(document.contours)} contours redrawn"
+        )
 
 
 def _session(path: Path) -> Session:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from sc_lab.cli import main
 from sc_lab.errors import InputError
 from sc_lab.export import catalog_table, write_table
 from sc_lab.population import analyse
@@ -125,6 +126,17 @@ def test_a_project_replays_without_pixels_to_the_same_bytes(editor, tmp_path):
     assert record["observation"]["sha256"] == {"F150W": "ab" * 32}
     assert record["observation"]["reference"] == "F150W"
     assert record["edits"]["clumps"]["removed"] == ["c0002", "c0003", "c0005", "c0006", "c0009"]
+
+
+def test_the_command_line_says_what_was_measured_and_edited(editor, capsys):
+    some_edits(editor)
+    path = editor.session.path
+    editor.close()
+    assert main(["info", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "measured on: fake, F150W" in said
+    assert "sizes from: F150W, mode paper" in said
+    assert "clumps since the list was opened: 5 added, 5 removed, 0 measured anew; 1 contours redrawn" in said
 
 
 def test_what_cannot_be_done_leaves_no_trace(editor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -51,6 +53,43 @@ def test_a_wrong_document_is_refused_in_words(text, word):
         Document.from_json(text)
 
 
+def test_a_document_of_the_first_version_is_read_and_has_no_edits_of_the_list():
+    doc = Document(excluded=(("c1", "star"),), kept=("c3",), catalog_sha256="ab", catalog_name="x")
+    old = json.loads(doc.to_json())
+    for name in ("clumps", "removed", "contours", "observation"):
+        del old[name]
+    old["schema"] = 1
+    assert Document.from_json(json.dumps(old)) == doc
+    with pytest.raises(InputError, match="lacks"):
+        Document.from_json(json.dumps(old | {"schema": 2}))
+
+
+def rows(*ids, **columns):
+    """Return measured rows as an edit takes them."""
+    names, units = ["id", "z", *columns], ["", "", *(unit for unit, _ in columns.values())]
+    return {"columns": names, "units": units, "data": [[i, 2.0, *(v for _, v in columns.values())] for i in ids]}
+
+
+def test_edits_of_the_list_keep_what_was_measured():
+    doc = Document(excluded=(("c1", "blend"), ("c2", "")), kept=("c1",), notes=(("c1", "?"),))
+    doc = apply_edit(doc, IDS, "add_clump", {"ids": "n9", "rows": rows("n9", "c3", mass=("solMass", 1e6))})
+    assert [row.id for row in doc.clumps] == ["c3", "n9"]
+    ids = {*IDS, "n9"}
+    doc = apply_edit(doc, ids, "remove_clump", {"ids": ["c1", "n9"]})
+    assert [row.id for row in doc.clumps] == ["c3"]
+    assert doc.removed == ("c1", "n9")
+    assert (doc.excluded, doc.kept, doc.notes) == ((("c2", ""),), (), ()), "what was said of a clump goes with it"
+    ids -= {"c1", "n9"}
+    split = apply_edit(doc, ids, "split_clump", {"id": "c2", "into": ["n10", "n11"], "rows": rows("n10", "n11")})
+    assert [row.id for row in split.clumps] == ["c3", "n10", "n11"], "new names count upwards, so they come last"
+    merged = apply_edit(doc, ids, "merge_clumps", {"ids": ["c2", "c4"], "into": "n10", "rows": rows("n10")})
+    assert merged.removed == ("c1", "c2", "c4", "n9")
+    drawn = apply_edit(doc, ids, "edit_contour", {"galaxy": "g", "contour": [[1, 2], [1.1, 2], [1, 2.1]]})
+    assert drawn.contours == (("g", ((1.0, 2.0), (1.1, 2.0), (1.0, 2.1))),)
+    assert apply_edit(drawn, ids, "edit_contour", {"galaxy": "g", "contour": None}) == doc
+    assert Document.from_json(drawn.to_json()) == drawn
+
+
 def test_edits_do_what_they_say():
     doc = Document()
     doc = apply_edit(doc, IDS, "exclude", {"ids": ["c2", "c1"], "reason": "blend"})
@@ -88,6 +127,30 @@ def test_edits_do_what_they_say():
         ("set", {"size_threshold": -3}, "size_threshold"),
         ("set", {"lens_model": ["a"]}, "lens_model"),
         ("reset", {"all": True}, "no arguments"),
+        ("add_clump", {"ids": "c1", "rows": rows("c1")}, "used already: 'c1'"),
+        ("add_clump", {"ids": "n1", "rows": rows("c1")}, "without a measured row: 'n1'"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", "x")}, "not on the list: 'x'"),
+        ("add_clump", {"ids": ["n1", "n1"], "rows": rows("n1")}, "different names"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", "n1")}, "name a clump twice"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("kg", 1.0))}, "'solMass'"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("solMass", -1.0))}, "greater than 0"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("solMass", True))}, "mass of n1"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", what=("", [1]))}, "a number, flag or text"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", what=("smoots", 1.0))}, "'smoots'"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", 1.0))}, "one number a row"),
+        ("add_clump", {"ids": "n1", "rows": {"columns": ["id"], "units": [""], "data": [[1]]}}, "first its id"),
+        ("add_clump", {"ids": "n1", "rows": {"columns": "id", "units": [], "data": []}}, "'id' first"),
+        ("add_clump", {"ids": "n1", "rows": [1]}, "columns, units and data"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1"), "observation": "x"}, "observation"),
+        ("remove_clump", {"ids": "x"}, "not on the list: 'x'"),
+        ("remove_clump", {"ids": "c1", "rows": rows("c1")}, "adds or keeps"),
+        ("move_clump", {"id": ["c1", "c2"], "rows": rows("c1")}, "one name"),
+        ("move_clump", {"id": "c1", "rows": rows("c2")}, "lack that of 'c1'"),
+        ("split_clump", {"id": "c1", "into": ["n1"], "rows": rows("n1")}, "two or more"),
+        ("merge_clumps", {"ids": ["c1"], "into": "n1", "rows": rows("n1")}, "two or more"),
+        ("measure_clumps", {"rows": rows("n1")}, "not on the list"),
+        ("edit_contour", {"galaxy": "g", "contour": [[0, 0], [1, 1]]}, "not a polygon"),
+        ("edit_contour", {"galaxy": "g", "contour": [[0, 0], [1, 1], [1, 91]]}, "not a polygon"),
         ("__class__", {}, "no edit named"),
         (["set"], {}, "no edit named"),
     ],

@@ -24,7 +24,7 @@ def random_edits(session, rng, pipe):
     while True:
         before = len(session._core.history.log)
         try:
-            what = rng.randrange(8)
+            what = rng.randrange(10)
             if what < 3:
                 session.do("set", size_threshold=rng.uniform(1, 40), age_max=rng.uniform(1, 200))
             elif what == 3:
@@ -36,6 +36,12 @@ def random_edits(session, rng, pipe):
                 session.end_preview()
             elif what == 6:
                 session.undo()
+            elif what == 7:
+                (name,) = session.new_ids(1)
+                data = [[name, rng.uniform(1, 9)], [rng.choice(session.clump_ids), rng.uniform(1, 9)]]
+                session.do("add_clump", ids=name, rows={"columns": ["id", "z"], "units": ["", ""], "data": data})
+            elif what == 8:
+                session.do("remove_clump", ids=rng.choice(session.clump_ids))
             else:
                 session.redo()
         except InputError:

@@ -35,7 +35,7 @@ def population_code(host: Host) -> str:
     mock = _MOCK.fullmatch(str(provenance.get("source", "")))
     if host.session.path is not None:
         imports.append("from sc_lab.session import Session")
-        catalog = f"Session.open({str(host.session.path)!r}).catalog"
+        catalog = f"Session.open({str(host.session.path)!r}).current_catalog"
     elif mock and host.catalog_path is None:
         imports.append("from sc_lab.mock import make_population")
         size = "" if host.population.n == 2540 else f"n={host.population.n}, "
