@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["lupton", "on_reference_grid", "rgb"]
 
+#: Grids that agree to this many pixels are one grid to the eye.
+_ALIGNED = 1e-3
+
 Limits = float | Sequence[float] | None
 
 
@@ -111,6 +114,11 @@ def on_reference_grid(field: Field, band: str, x0: int, y0: int, nx: int, ny: in
         return np.full((ny, nx), np.nan)
     design = np.column_stack([np.ones(gx.size), gx.ravel(), gy.ravel()])
     (ax, bx, cx), (ay, by, cy) = (np.linalg.lstsq(design, p.ravel(), rcond=None)[0] for p in (px, py))
+    if np.allclose([bx, cy], 1, atol=_ALIGNED / max(nx, ny)) and np.allclose([by, cx], 0, atol=_ALIGNED / max(nx, ny)):
+        shift_x, shift_y = ax + cx * y0, ay + by * x0
+        if max(abs(shift_x - round(shift_x)), abs(shift_y - round(shift_y))) < _ALIGNED:
+            # The same pixels: interpolation would lose the outermost ones to what lies beyond them.
+            return shown.cutout(x0 + round(shift_x), y0 + round(shift_y), nx, ny)[0]
     area = abs(bx * cy - by * cx)
     columns, rows = np.arange(x0, x0 + nx)[None, :], np.arange(y0, y0 + ny)[:, None]
     at_x, at_y = ax + bx * columns + cx * rows, ay + by * columns + cy * rows

@@ -1,5 +1,6 @@
 """Colour pictures: the stretch is Lupton's, bands are brought to one grid, channels have their own limits."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.visualization import make_lupton_rgb
@@ -7,6 +8,7 @@ from astropy.visualization import make_lupton_rgb
 from sc_lab.errors import InputError
 from sc_lab.images import Field, lupton, on_reference_grid, rgb
 from sc_lab.images.headers import assumed_wcs
+from sc_lab.mock import make_field
 
 
 def test_the_stretch_is_that_of_astropy():
@@ -80,3 +82,11 @@ def test_a_picture_may_reach_over_the_edge_and_bands_are_checked():
         rgb(field, ("F150W",) * 3, 0, 0, 5, 5, minimum=1.0, maximum=0.5)
     with pytest.raises(InputError, match="one number, or three"):
         rgb(field, ("F150W",) * 3, 0, 0, 5, 5, minimum=(1.0, 2.0))
+
+
+def test_bands_on_one_grid_keep_their_outermost_pixels():
+    """Rounding in the projection must not put the rim of an aligned band outside the mosaic."""
+    field = make_field(seed=1, size=6 * u.arcsec, bands=("F115W", "F150W", "F200W"))
+    ny, nx = field["F150W"].shape
+    for band in ("F115W", "F200W"):
+        assert np.array_equal(on_reference_grid(field, band, 0, 0, nx, ny), field[band].cutout(0, 0, nx, ny)[0])
