@@ -51,13 +51,14 @@ def main(size=50.0, clicks=12):
     print(f"first analysis ({population.settings.n_populations} draws): {1e3 * (time.perf_counter() - start):.0f} ms")
     rng = np.random.default_rng(1)
     start_ra, start_dec = (np.asarray(editor.clumps[name]) for name in ("ra", "dec"))
-    rows = []
+    rows, touched = [], []
     for row in rng.choice(len(truth), clicks, replace=False).tolist():
         ra, dec = float(start_ra[row]) + 1e-4, float(start_dec[row]) + 1e-4
         watch.took = 0.0
         times = [time.perf_counter()]
         editor.add(ra, dec, galaxy=str(truth["galaxy"][row]))
         times.append(time.perf_counter())
+        anew = editor.fits.meta["photometry"]["refitted"]
         population = population_of(editor.session, previous=population)
         look(population)
         times.append(time.perf_counter())
@@ -67,8 +68,10 @@ def main(size=50.0, clicks=12):
         times.append(time.perf_counter())
         steps = np.diff(times)
         rows.append([watch.took, steps[0] - watch.took, steps[1], steps[2]])
+        touched.append(anew)
     fit, rest, analysis, undo = 1e3 * np.median(rows, axis=0)
-    print(f"a click, fits of what it touches:  {fit:6.1f} ms")
+    shapes, fluxes = np.median(touched, axis=0)
+    print(f"a click, fits of what it touches:  {fit:6.1f} ms   ({shapes:.0f} shapes, {fluxes:.0f} x bands fluxes)")
     print(f"a click, beyond the fits:          {rest:6.1f} ms   (target: a few)")
     print(f"analysis after it, to first paint: {analysis:6.1f} ms   (target: 30)")
     print(f"undo with its analysis:            {undo:6.1f} ms")
