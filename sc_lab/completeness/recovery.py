@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from sc_lab.completeness.measuring import FitBox, cut_boxes, fit_recovered
 from sc_lab.completeness.records import RECORD, Outcome, Records, true_flux, true_shape
 from sc_lab.completeness.tiles import Tile
 from sc_lab.detection.host import running_median
 from sc_lab.detection.sources import find_peaks
 from sc_lab.errors import InputError
-from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, fit_boxes
+from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR
 from sc_lab.photometry.rendering import PsfKernel, make_kernel, render
-from sc_lab.photometry.sizes import measure_sizes
 from sc_lab.units import FloatArray
 
 __all__ = ["Detector", "Recipe", "estimate_gain", "run_batch"]
@@ -29,8 +29,6 @@ Detector: TypeAlias = Callable[..., Any]
 #: Pixels by which a place leaves its node of the grid at most.
 _JITTER = 1.0
 _BACKGROUND_SIZE = 21
-
-_Boxes: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,7 +126,7 @@ def run_batch(tile: Tile, recipe: Recipe, seed: tuple[int, int], n_rounds: int) 
     out["background"] = host[tuple(np.rint([out["y"], out["x"]]).astype(int))]
     # All clumps of the batch are drawn in one go, and fitted in one go: that is many times faster than round by round.
     images = _drawn(out, kernel, recipe.half)
-    boxes: list[_Boxes] = []
+    boxes: list[FitBox] = []
     start = 0
     for place in places:
         part = slice(start, start + len(place))
@@ -136,9 +134,15 @@ def run_batch(tile: Tile, recipe: Recipe, seed: tuple[int, int], n_rounds: int) 
         data, error = _inject(tile, out[part], images[part], recipe, rng)
         found = _detected(data, error, psf, tile.pixel_scale, recipe)
         _match(out[part], found, before, recipe.match_radius)
-        boxes.append(_cut(out[part], part.start, data, error, recipe.box))
-    if recipe.fit:
-        _fit(out, boxes, tile, recipe)
+        if recipe.fit:
+            boxes += cut_boxes(out[part], part.start, data, error, found[:, :2], tile.allowed, recipe.box)
+    fit_recovered(
+        out,
+        boxes,
+        lambda side: _kernel(tile, side),
+        floor=FREE_FLOOR if recipe.mode == "full" else PAPER_FLOOR,
+        noise_correlation=recipe.fit_correlation,
+    )
     for name, offset in (("x", tile.x0), ("y", tile.y0)):
         for column in (name, f"{name}_found", f"{name}_fit"):
             out[column] += offset
@@ -298,57 +302,3 @@ def _match(rows: Records, found: FloatArray, before: FloatArray, radius: float) 
         # Without fluxes any older peak claims the place.
         share = np.nan_to_num(before[old, 3] / peak[:, 3], nan=1.0)
         rows["outcome"][hit[(distance <= radius) & (share >= 0.5)]] = Outcome.PREEXISTING
-
-
-def _cut(rows: Records, start: int, data: FloatArray, error: FloatArray, box: int) -> _Boxes:
-    """Return the boxes about the recovered clumps: which, their middle pixels, images and errors."""
-    hit = np.flatnonzero(rows["outcome"] == Outcome.RECOVERED)
-    half = box // 2
-    pixel = np.rint(np.stack([rows["x_found"][hit], rows["y_found"][hit]], axis=1)).astype(int)
-    # A peak in the last row may be refined to a place half a pixel beyond it.
-    pixel = np.clip(pixel, 0, [data.shape[1] - 1, data.shape[0] - 1])
-    offsets = np.arange(box)
-    index = (pixel[:, 1, None, None] + offsets[:, None], pixel[:, 0, None, None] + offsets)
-    images = [np.pad(image, half, constant_values=np.nan)[index] for image in (data, error)]
-    return hit + start, pixel, images[0], images[1]
-
-
-def _fit(out: Records, boxes: list[_Boxes], tile: Tile, recipe: Recipe) -> None:
-    """Fit the recovered clumps where they were detected, each in a box of its own."""
-    hit, pixel, data, error = (np.concatenate(parts) for parts in zip(*boxes, strict=True))
-    if not len(hit):
-        return
-    half = recipe.box // 2
-    fits = fit_boxes(
-        data,
-        error,
-        _kernel(tile, recipe.box),
-        x=out["x_found"][hit] - pixel[:, 0] + half,
-        y=out["y_found"][hit] - pixel[:, 1] + half,
-        floor=FREE_FLOOR if recipe.mode == "full" else PAPER_FLOOR,
-        noise_correlation=recipe.fit_correlation,
-        test_point=True,
-        # One engine throughout: a resumed run must not differ in the last digit.
-        engine="compiled",
-    )
-    corner = pixel - half
-    shape, covariance = fits.shape[:, 0], fits.shape_covariance[:, 0]
-    sizes = measure_sizes(shape, covariance)
-    values = {
-        "fit_status": fits.status,
-        "flux": fits.flux[:, 0],
-        "flux_err": fits.flux_err[:, 0],
-        "x_fit": fits.x[:, 0] + corner[:, 0],
-        "x_err": fits.x_err[:, 0],
-        "y_fit": fits.y[:, 0] + corner[:, 1],
-        "y_err": fits.y_err[:, 0],
-        "cxx": shape[:, 0],
-        "cyy": shape[:, 1],
-        "cxy": shape[:, 2],
-        "c_err": 0.5 * np.sqrt(np.maximum(covariance[:, :2, :2].sum(axis=(1, 2)), 0.0)),
-        "std_maj": sizes.std_maj,
-        "std_min": sizes.std_min,
-        "dchi2_point": fits.dchi2_point[:, 0],
-    }
-    for name, value in values.items():
-        out[name][hit] = value

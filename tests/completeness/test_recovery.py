@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.table import Table
 from scipy.stats import norm
 
 from sc_lab.completeness import inject_recover
+from sc_lab.completeness.measuring import _apart, cut_boxes, fit_recovered
 from sc_lab.completeness.records import RECORD, Outcome
-from sc_lab.completeness.recovery import Recipe, _drawn, _inject, _match, estimate_gain, run_batch
+from sc_lab.completeness.recovery import Recipe, _drawn, _inject, _kernel, _match, estimate_gain, run_batch
 from sc_lab.completeness.tiles import read_tile, region_windows
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.photometry.rendering import make_kernel
@@ -235,3 +238,36 @@ def test_errors_that_allow_for_shared_noise_have_pulls_of_width_one_and_others_d
     # Errors of a width from 1200: 0.03. Noise pixels are used a few times over, which doubles that.
     assert width["full"] == pytest.approx(1.0, abs=0.15)
     assert width["paper"] > 1.3
+
+
+def test_clump_beside_another_detection_is_fitted_together_with_it(noise_field):
+    """Two clumps 3.5 px apart in faint noise: the flux of one, by itself and with its companion."""
+    tile = one_tile(noise_field)
+    y, x = np.mgrid[:60, :60]
+    light = sum(gaussian_clump(x.ravel() - cx, y.ravel() - 30.2, 100.0, 0.9, 0.999, 0.0) for cx in (28.3, 31.8))
+    image = light.reshape(60, 60) + 0.02 * np.random.default_rng(15).normal(size=(60, 60))
+    error = np.full_like(image, 0.02)
+    found = np.array([[31.7, 30.1], [28.4, 30.2], [50.0, 50.0]])
+    results = {}
+    for name, counts in (("together", True), ("alone", False)):
+        rows = rows_at([(28.3, 30.2)])
+        rows["outcome"], rows["x_found"], rows["y_found"] = Outcome.RECOVERED, 28.4, 30.2
+        allowed = np.full(image.shape, counts)
+        boxes = cut_boxes(rows, 0, image, error, found, allowed, 9)
+        assert [len(box.places) for box in boxes] == ([2, 1] if counts else [1])
+        fit_recovered(rows, boxes, lambda side: _kernel(tile, side), floor=-0.3, noise_correlation=None)
+        results[name] = rows[0]
+    # S/N 800 alone, a third of that beside a companion.
+    assert results["together"]["flux"] == pytest.approx(100.0, rel=0.015)
+    assert results["together"]["x_fit"] == pytest.approx(28.3, abs=0.01)
+    assert results["together"]["cxx"] == pytest.approx(0.81, abs=0.02)
+    assert abs(results["alone"]["flux"] / 100.0 - 1) > 0.05
+
+
+def test_group_whose_components_merge_or_change_places_is_given_up():
+    local = np.array([[[4.0, 4.0], [7.0, 4.0]]] * 4)  # a companion three pixels to the right
+    x = np.array([[4.1, 6.9], [5.0, 5.5], [6.0, 4.0], [np.nan, np.nan]])
+    fits = SimpleNamespace(x=x, y=np.full_like(x, 4.0))
+    assert _apart(fits, local).tolist() == [True, False, False, False]
+    alone = SimpleNamespace(x=x[:, :1], y=x[:, :1])
+    assert _apart(alone, local[:, :1]).all()
