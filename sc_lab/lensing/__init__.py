@@ -10,6 +10,7 @@ from sc_lab.lensing.maps import MapLens
 from sc_lab.lensing.model import Deflection, Jacobian, LensModel, Magnification, magnification_of
 from sc_lab.lensing.parametric import ParametricLens, Posterior
 from sc_lab.lensing.potentials import DPIE, ExternalShear, Potential, scaled_members
+from sc_lab.lensing.rescaling import rederive, rescale_sizes
 from sc_lab.lensing.selftest import MapCheck, check_maps
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "read_images",
     "read_lenstool",
     "read_maps",
+    "rederive",
+    "rescale_sizes",
     "scaled_members",
     "source_covariance",
 ]
