@@ -586,6 +586,26 @@ def test_two_pickers_of_one_editor_follow_one_another(filled):
     double_tap(filled, 50.0, 100.0)
 
 
+def test_plots_made_for_an_empty_list_frame_what_is_added(picker):
+    from sc_lab_widgets import FormationPanel, SizeMagnitudePanel
+
+    sizes, formation = SizeMagnitudePanel(host=picker.host), FormationPanel(host=picker.host)
+    assert "no magnitude" in sizes.figures["size_magnitude"].xaxis[0].axis_label
+    picker.proposals.detect()
+    picker.proposals.accept()
+    plot = sizes.figures["size_magnitude"]
+    assert plot.xaxis[0].axis_label == "F150W [AB mag]"
+    radius = picker.host.sources.planes["r_eff"]
+    assert plot.y_range.start < np.nanmin(radius)
+    assert np.nanmax(radius) < plot.y_range.end
+    # and stand still when one clump more comes
+    frame = (plot.y_range.start, plot.y_range.end)
+    double_tap(picker, 50.0, 60.0)
+    assert (plot.y_range.start, plot.y_range.end) == frame
+    for panel in (sizes, formation):
+        panel.close()
+
+
 def test_close_frees_the_picker(field):
     first = ClumpPicker(field)
     editor = first.editor

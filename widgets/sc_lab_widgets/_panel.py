@@ -110,6 +110,7 @@ class Panel:
         self.root: LayoutDOM = self._build()
         for control in self.view_controls.values():
             control.observe(self._view_changed, "value")
+        self._framed = self.host.population.n
         self.host.add(self)
         for name, value in start.items():
             getattr(self.controls, name).value = value
@@ -140,6 +141,13 @@ class Panel:
         """Return the expression that gives `result` from a variable ``population``."""
         raise NotImplementedError  # pragma: no cover
 
+    def _frame(self) -> None:
+        """Set the limits of the axes; called again each time the list of clumps has doubled.
+
+        The axes of a finished catalogue stand still; a list that is being made from images
+        begins with nothing to frame.
+        """
+
     # ---- the same for every panel ----------------------------------------------------------
     def refresh(self) -> None:
         """Bring the panel up to date; an error is shown in place and stops no other panel."""
@@ -154,6 +162,9 @@ class Panel:
 
     def _guarded_refresh(self) -> None:
         try:
+            if self.host.population.n > 2 * self._framed:
+                self._framed = self.host.population.n
+                self._frame()
             self._update()
         except ScLabError as error:
             self.message.report(error)

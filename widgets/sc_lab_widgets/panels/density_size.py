@@ -95,13 +95,22 @@ class DensitySizePanel(Panel):
         plots = [self._plot(name, shared) for name in self.colourings or ("",)]
         return side_by_side(plots, columns=2) if len(plots) > 1 else plots[0]
 
+    def _room(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return limits of the axes, with room for local populations, smaller than what lensing resolves."""
+        planes = self.host.sources.planes
+        (x0, x1), (y0, y1) = (limits(planes[name], log=True, tail=0.002) for name in ("r_eff", "sigma_mass"))
+        return (min(x0, 0.5), max(x1, 60.0)), (min(y0, 5.0), max(y1, 8e5))
+
+    def _frame(self) -> None:
+        x, y = self._room()
+        for plot in self.figures.values():
+            plot.x_range.update(start=x[0], end=x[1])
+            plot.y_range.update(start=y[0], end=y[1])
+
     def _plot(self, colouring: str, shared: dict[str, Any]) -> Any:
         host = self.host
-        planes = host.sources.planes
         if not shared:
-            # Room for the local populations, which are smaller than what lensing resolves.
-            (x0, x1), (y0, y1) = (limits(planes[name], log=True, tail=0.002) for name in ("r_eff", "sigma_mass"))
-            shared["x"], shared["y"] = (min(x0, 0.5), max(x1, 60.0)), (min(y0, 5.0), max(y1, 8e5))
+            shared["x"], shared["y"] = self._room()
         name = f"density_size_{colouring}" if colouring else "density_size"
         plot = new_figure(
             name,

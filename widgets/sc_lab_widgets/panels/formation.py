@@ -26,7 +26,6 @@ class FormationPanel(Panel):
 
     def _build(self) -> LayoutDOM:
         host = self.host
-        planes = host.sources.planes
         plot = new_figure(
             "formation",
             self.title,
@@ -34,9 +33,11 @@ class FormationPanel(Panel):
             "mass surface density [M☉ pc⁻²]",
             y_log=True,
             live_title=True,
-            x_range=(0.0, min(limits(planes["z_form"], log=False, tail=0.01)[1], 25.0)),
-            y_range=limits(planes["sigma_mass"], log=True, tail=0.002),
+            x_range=(0.0, 1.0),
+            y_range=(1.0, 10.0),
         )
+        self.figures["formation"] = plot
+        self._frame()
         for left, right, colour in ((1, 4, ORANGE), (6, None, SKY)):
             plot.add_layout(BoxAnnotation(left=left, right=right, fill_color=colour, fill_alpha=0.10, level="underlay"))
         # A mapper each: that of the glyphs tells a bar of changed numbers, which lays the whole figure out anew.
@@ -65,8 +66,13 @@ class FormationPanel(Panel):
             )
         )
         plot.add_layout(ColorBar(color_mapper=bar_mapper, width=8, title="z observed", label_standoff=4), "right")
-        self.figures["formation"] = plot
         return plot
+
+    def _frame(self) -> None:
+        plot, planes = self.figures["formation"], self.host.sources.planes
+        bottom, top = limits(planes["sigma_mass"], log=True, tail=0.002)
+        plot.x_range.update(start=0.0, end=min(limits(planes["z_form"], log=False, tail=0.01)[1], 25.0))
+        plot.y_range.update(start=bottom, end=top)
 
     def _update(self) -> None:
         counts = self.host.population.counts

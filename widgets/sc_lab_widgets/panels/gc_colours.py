@@ -45,20 +45,18 @@ class GCColourPanel(Panel):
 
     def _build(self) -> LayoutDOM:
         host = self.host
-        planes = host.sources.planes
         box = np.array(host.session.settings.gc_box)
-        # The box is part of the picture even where no clump has the three bands.
-        x_range = _frame(planes["x"], box[:, 0])
-        y_range = _frame(planes["y"], box[:, 1])
         self.vertices = ColumnDataSource({"x": box[:, 0], "y": box[:, 1]})
         plot = new_figure(
             "gc_colours",
-            self.title if host.population.has_gc_colours else "no clump has F150W, F200W and F356W",
+            self.title,
             "F200W − F356W [AB mag]",
             "F150W − F200W [AB mag]",
-            x_range=x_range,
-            y_range=y_range,
+            x_range=(-1.0, 0.0),
+            y_range=(0.0, 1.0),
         )
+        self.figures["gc_colours"] = plot
+        self._frame()
         hover = ("mass", "r_eff", "age_onset", "mu")
         self.plane = PlanePlot(host, plot, "x", "y", hover=hover, globulars=True)
         # Not the colour of the members: the outline has to be found among them.
@@ -86,8 +84,16 @@ class GCColourPanel(Panel):
         self._following = False
         self._dragged = False
         self._cancelled = False
-        self.figures["gc_colours"] = plot
         return plot
+
+    def _frame(self) -> None:
+        plot, planes = self.figures["gc_colours"], self.host.sources.planes
+        box = np.array(self.host.session.settings.gc_box)
+        # The box is part of the picture even where no clump has the three bands.
+        for span, values, side in ((plot.x_range, planes["x"], box[:, 0]), (plot.y_range, planes["y"], box[:, 1])):
+            start, end = _frame(values, side)
+            span.update(start=start, end=end)
+        plot.title.text = self.title if self.host.population.has_gc_colours else "no clump has F150W, F200W and F356W"
 
     def _box_moved(self, _attr: str, _old: Any, _new: Any) -> None:
         box = self.box

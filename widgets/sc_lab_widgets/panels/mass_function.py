@@ -78,8 +78,7 @@ class MassFunctionPanel(Panel):
         self.sources: dict[str, ColumnDataSource] = {}
         self.spans: dict[str, list[Span]] = {}
         self._frames: dict[str, tuple[float, float, float, float]] = {}
-        masses = self.host.population.values("mass")
-        self.mass_range = limits(masses, log=True)
+        self._frame()
         plots = []
         for part in self.parts:
             kind, _, model = part.partition("_")
@@ -283,6 +282,9 @@ class MassFunctionPanel(Panel):
                 self._set_title(part, "too few objects for a fit")
             raise
         self._bootstrap_due = True
+
+    def _frame(self) -> None:
+        self.mass_range = limits(self.host.population.values("mass"), log=True)
 
     def _update_histogram(self) -> None:
         population = self.host.population

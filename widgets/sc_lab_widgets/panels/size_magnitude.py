@@ -25,26 +25,33 @@ class SizeMagnitudePanel(Panel):
 
     def _build(self) -> LayoutDOM:
         host = self.host
-        _, label = magnitude_column(host.population)
-        planes = host.sources.planes
-        low, high = limits(planes["magnitude"], log=False, tail=0.002)
         plot = new_figure(
             "size_magnitude",
             self.title,
-            label or "no magnitude in the catalogue",
+            "",
             "effective radius [pc]",
             y_log=True,
-            x_range=(high, low),  # bright to the right, as radii grow upwards
-            y_range=limits(planes["r_eff"], log=True, tail=0.002),
+            x_range=(1.0, 0.0),
+            y_range=(1.0, 10.0),
         )
+        self.figures["size_magnitude"] = plot
+        self._frame()
         hover = ("mass", "r_eff", "sigma_mass", "age_onset", "mu", "z_form")
         self.plane = PlanePlot(host, plot, "magnitude", "r_eff", y_error=True, hover=hover)
         self.threshold = Span(
             dimension="width", location=1.0, line_color=SELECTED, line_width=2, line_dash="dashed", **LIVE
         )
         plot.add_layout(self.threshold)
-        self.figures["size_magnitude"] = plot
         return plot
+
+    def _frame(self) -> None:
+        plot, planes = self.figures["size_magnitude"], self.host.sources.planes
+        low, high = limits(planes["magnitude"], log=False, tail=0.002)
+        bottom, top = limits(planes["r_eff"], log=True, tail=0.002)
+        plot.x_range.update(start=high, end=low)  # bright to the right, as radii grow upwards
+        plot.y_range.update(start=bottom, end=top)
+        _, label = magnitude_column(self.host.population)
+        plot.xaxis.axis_label = label or "no magnitude in the catalogue"
 
     def _update(self) -> None:
         self.threshold.location = self.host.population.settings.size_threshold
