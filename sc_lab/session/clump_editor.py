@@ -453,6 +453,11 @@ class ClumpEditor:
         -------
         bool
             False when no number has changed.
+
+        Raises
+        ------
+        ScLabError
+            If it was cancelled. Nothing has changed then.
         """
         with self._lock:
             table = self.clumps

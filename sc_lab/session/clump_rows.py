@@ -58,7 +58,12 @@ def row_order(row: ClumpRow | str) -> tuple[str, int, str]:
     tuple
         Sort key. New names count upwards, so new rows come last.
     """
-    name = row if isinstance(row, str) else row.id
+    return _order(row if isinstance(row, str) else row.id)
+
+
+@lru_cache(maxsize=1 << 16)
+def _order(name: str) -> tuple[str, int, str]:
+    """Return the sort key of a name."""
     found = _LAST_NUMBER.fullmatch(name)
     return (found[1], int(found[2]), name) if found else (name, -1, name)
 

@@ -157,6 +157,37 @@ def test_what_cannot_be_done_leaves_no_trace(editor):
     assert editor.session.log == log
 
 
+def test_subscribers_hear_of_the_list_and_copies_keep_it(editor, tmp_path):
+    heard = []
+    editor.session.subscribe(lambda _, changed: heard.append(changed))
+    name = editor.add(10.0003, 0.0002)
+    editor.edit_contour("g2", None)  # as it is: nothing to say
+    editor.edit_contour("g2", [(10.005, -0.001), (10.007, -0.001), (10.007, 0.002)])
+    editor.session.undo()
+    assert heard == [{"clumps", "history"}, {"contours", "history"}, {"contours", "history"}]
+    before = rows(editor.session.current_catalog)
+    editor.session.save_as(tmp_path / "copy.sclab")
+    editor.close()
+    with Session.open(tmp_path / "copy.sclab") as session:
+        assert rows(session.current_catalog) == before
+        assert session.clump_ids[-1] == name
+        assert session.redo_label == "redraw the contour of g2"
+
+
+def test_the_contour_that_was_redrawn_decides_where_a_click_belongs(editor):
+    with pytest.raises(InputError, match="in no galaxy"):
+        editor.add(10.0, 0.0015)
+    editor.edit_contour("g1", [(9.999, -0.001), (10.001, -0.001), (10.001, 0.002), (9.999, 0.002)])
+    name = editor.add(10.0, 0.0015)
+    assert editor.session.current_catalog[-1]["galaxy"] == "g1"
+    editor.session.undo()
+    editor.session.undo()
+    assert editor.galaxy_at(10.0, 0.0015) is None
+    assert name not in editor.session.clump_ids
+    with pytest.raises(InputError, match="cross"):
+        editor.edit_contour("g1", [(9.999, 0), (10.001, 0.001), (10.001, 0), (9.999, 0.001)])
+
+
 def test_the_documents_json_holds_the_list(editor):
     some_edits(editor)
     from sc_lab.session import Document
