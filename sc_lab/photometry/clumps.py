@@ -187,7 +187,7 @@ def fit_clumps(
     shapes.measure(ra, dec, x, y, groups, redo, engine, count)
     shapes.recall(old, ~redo)
     fluxes = {name: shapes.force(name, again, engine, count) for name in settings.bands}
-    table = shapes.table(clumps, ids, ra, dec, groups, fluxes, cautions)
+    table = shapes.table(clumps, ra, dec, groups, fluxes, cautions)
     _copy_rows(table, old, ~again)
     table.meta["photometry"]["refitted"] = [int(redo.sum()), int(again.sum())]
     count(count.total)
@@ -396,7 +396,6 @@ class _Shapes:
     def table(
         self,
         clumps: Table,
-        ids: npt.NDArray[np.str_],
         ra: FloatArray,
         dec: FloatArray,
         groups: Groups,
@@ -419,7 +418,7 @@ class _Shapes:
             kind == "resolved", sizes.r_cir_err, np.where(kind == "one_axis", sizes.std_maj_err, np.nan)
         )
         out = QTable()
-        out["id"] = ids
+        out["id"] = np.asarray(clumps["id"])
         if "galaxy" in clumps.colnames:
             out["galaxy"] = clumps["galaxy"]
         measured = np.isfinite(self.ra)

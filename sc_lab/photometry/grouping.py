@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from sc_lab.units import FloatArray
@@ -34,17 +34,17 @@ def _components(n: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _cut_chain(points: FloatArray, max_members: int) -> npt.NDArray[np.int64]:
-    """Return sub-chains of at most ``max_members``, made by removing the longest links."""
-    distance = np.hypot(*(points[:, None] - points).T)
-    tree = minimum_spanning_tree(distance).tocoo()
-    order = np.argsort(tree.data)
-    links = np.column_stack([tree.row, tree.col]).astype(np.int64)[order]
+def _cut_chain(points: FloatArray, distance: float, max_members: int) -> npt.NDArray[np.int64]:
+    """Return sub-chains of at most ``max_members``: shortest links first, as long as the joined chain stays short."""
+    first, second = np.triu_indices(len(points), 1)
+    length = np.hypot(*(points[first] - points[second]).T)
     label = np.arange(len(points))
-    for a, b in links:  # shortest links first, as long as the joined chain stays short enough
-        joined = (label == label[a]) | (label == label[b])
-        if label[a] != label[b] and joined.sum() <= max_members:
-            label[joined] = label[a]
+    for link in np.argsort(length, kind="stable"):
+        if length[link] >= distance:
+            break
+        a, b = label[first[link]], label[second[link]]
+        if a != b and np.isin(label, (a, b)).sum() <= max_members:
+            label[label == b] = a
     return np.unique(label, return_inverse=True)[1]
 
 
@@ -78,7 +78,7 @@ def group_positions(x: FloatArray, y: FloatArray, distance: float, *, max_member
     for each, count in zip(*np.unique(chain, return_counts=True), strict=True):
         if count > max_members:
             inside = np.nonzero(chain == each)[0]
-            label[inside] = fresh + _cut_chain(np.column_stack([x[inside], y[inside]]), max_members)
+            label[inside] = fresh + _cut_chain(np.column_stack([x[inside], y[inside]]), distance, max_members)
             cut[inside] = True
             fresh += n
     first, number = np.unique(label, return_index=True, return_inverse=True)[1:]

@@ -87,6 +87,12 @@ def test_a_long_chain_is_cut_at_its_longest_links():
     assert len(set(groups.chain)) == 1
 
 
+def test_clumps_in_one_place_are_a_chain_too():
+    groups = group_positions(np.zeros(9), np.zeros(9), 4.0)
+    assert max(map(len, groups.members)) == 4
+    assert len(groups.members) == 3
+
+
 def test_every_flag_has_a_sentence():
     for flag in PhotometryFlag:
         if flag:
