@@ -203,7 +203,7 @@ def test_critical_curves_come_beside_the_clicks(page: Browser) -> None:
     page.wait_for_kernel("list(p.view.critical.data['xs']) == []")
 
 
-def test_the_picker_follows_the_theme_and_a_reload(page: Browser) -> None:
+def test_the_picker_follows_the_theme(page: Browser) -> None:
     before = shown(page, "clumps", "id")
     page.theme(dark=True)
     page.pause(1)
