@@ -209,9 +209,11 @@ def _magnified(observation: Observation, fits: QTable, z: FloatArray) -> dict[st
         cosmology=observation.cosmology,
     )
     out: dict[str, npt.NDArray[Any]] = {}
-    for name in found.colnames:
-        if name.startswith("mu") and find_column(name) is not None:
-            out[name] = _number(found[name]) if "_err" in name else _positive(found[name])
+    suffixes = ["", *(f"_{name}" for name in found.meta["lensing"]["models"][1:])]
+    for base in ("mu", "mu_t"):
+        for name in [f"{base}{suffix}{side}" for suffix in suffixes for side in ("", "_err_lo", "_err_hi")]:
+            if name in found.colnames:
+                out[name] = _number(found[name]) if "_err" in name else _positive(found[name])
     flags = np.asarray(found["lens_flags"], dtype=np.int64)
     guessed = flags & int(LensFlag.GRADIENT_ERROR) > 0
     for name in ("mu", "mu_t"):

@@ -90,8 +90,10 @@ def test_real_models_of_as1063_stand_side_by_side_and_the_analysis_switches_betw
         assert np.nanmedian(ratio) == pytest.approx(1.0, abs=0.15), name
     assert editor.session.lens_models == ("", "silver")
     editor.session.do("set", lens_model="silver")
-    ra, dec = editor.clumps["ra"][0], editor.clumps["dec"][0]
-    name = editor.add(ra + 1.5e-4, dec, galaxy=str(truth["galaxy"][0]))
+    brightest = int(np.nanargmax(editor.measured.columns["snr"]))
+    place = editor.clumps["id", "ra", "dec", "galaxy"][brightest]
+    editor.remove(str(place["id"]))
+    name = editor.add(place["ra"], place["dec"], galaxy=str(place["galaxy"]))
     population = population_of(editor.session)
     row = population.index[name]
     assert population.values("mu")[row] == pytest.approx(float(editor.session.current_catalog["mu_silver"][row]))
