@@ -73,7 +73,7 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
         fits=fits,
         refitted=tuple(ids[new].tolist()),
         observation=observation,
-        meta={"source": str(getattr(observation.field, "name", "") or "")},
+        meta=observation.about(),
     )
 
 

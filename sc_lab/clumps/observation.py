@@ -104,6 +104,20 @@ class Observation:
             out[str(getattr(lens, "name", "") or f"m{number}")] = lens
         return out
 
+    def about(self) -> dict[str, Any]:
+        """Return what the metadata of a catalogue say of its origin: field, cosmology, reference lens model.
+
+        Returns
+        -------
+        dict
+            ``source``, ``cosmology`` and ``lens_model``, as exports and analyses read them.
+        """
+        return {
+            "source": str(getattr(self.field, "name", "") or "") or "clumps of a field",
+            "cosmology": describe(self.cosmology),
+            "lens_model": next(iter(self.lens_models), ""),
+        }
+
     def record(self, *, hashes: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return what the provenance says of the observation, as JSON values.
 

@@ -130,7 +130,8 @@ class ClumpEditor:
         ProjectError
             If the project exists and began with other positions.
         """
-        called = name or str(getattr(observation.field, "name", "") or "") or "clumps of a field"
+        about = observation.about()
+        called = name or about["source"]
         places = None if clumps is None or not len(clumps) else _positions(clumps, observation)
         if project is not None and os.path.exists(project):  # noqa: PTH110 - any path-like
             editor = cls(Session.open(project), observation, measure=measure)
@@ -142,7 +143,8 @@ class ClumpEditor:
             measured = measure(observation, places, progress=progress, cancel=cancel)
             base = measured.catalog.copy()
         editor = cls(Session(empty_catalog()), observation, measure=measure)
-        base.meta.setdefault("sc_lab", {}).update(source=called, observation=observation.record(hashes=editor._hashes))
+        said = {**about, "source": called, "observation": observation.record(hashes=editor._hashes)}
+        base.meta.setdefault("sc_lab", {}).update(said)
         editor.session, editor.measured = Session(base, project=project), measured
         return editor
 

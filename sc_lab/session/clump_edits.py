@@ -284,6 +284,8 @@ def new_names(name: str, arguments: Any) -> list[str]:
     list of str
         Empty for an edit that makes no clump, and for arguments that are none.
     """
+    if not isinstance(name, str):
+        return []
     key = {"add_clump": "ids", "split_clump": "into", "merge_clumps": "into"}.get(name, "")
     given = arguments.get(key, [])
     given = [given] if isinstance(given, str) else given

@@ -201,11 +201,12 @@ def _value(value: Any, entry: Column | None, name: str, clump: str) -> Value:
     if entry is None:
         if isinstance(value, (str, bool)):
             return value
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return float(value)
+        number = _finite(value)
+        if number is not None:
+            return number
     elif entry.kind == "number":
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            number = float(value)
+        number = None if isinstance(value, bool) else _finite(value)
+        if number is not None:
             above = number >= entry.low if entry.low_inclusive else number > entry.low
             below = number <= entry.high if entry.high_inclusive else number < entry.high
             if above and below:
@@ -215,3 +216,14 @@ def _value(value: Any, entry: Column | None, name: str, clump: str) -> Value:
     allowed = "a number, flag or text" if entry is None else f"a {entry.kind} {entry.range_text}".rstrip()
     msg = f"{name} of {clump} is {str(value)[:100]!r}; give {allowed}, or nothing where it was not measured"
     raise InputError(msg)
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number as float64, or None for what is none or too large for it."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

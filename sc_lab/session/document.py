@@ -260,7 +260,7 @@ def check_vertices(vertices: Any) -> tuple[tuple[float, float], ...]:
     """
     try:
         points = tuple((float(ra), float(dec)) for ra, dec in vertices)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = ()
     if len(points) < _CORNERS or not all(0.0 <= ra <= 360.0 and abs(dec) <= 90.0 for ra, dec in points):
         shown = str(vertices)

@@ -12,7 +12,7 @@ from sc_lab.clumps import Measured, Observation, measure
 from sc_lab.clumps.bands import wavelength
 from sc_lab.clumps.light import mass_to_light, provisional
 from sc_lab.cosmology import default_cosmology
-from sc_lab.errors import InputError, ProjectError
+from sc_lab.errors import InputError, ProjectError, ScLabWarning
 from sc_lab.export import catalog_table
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.mock import make_field
@@ -236,6 +236,7 @@ def test_the_record_of_the_observation_goes_into_the_export_without_an_edit_too(
     record = catalog_table(population_of(editor.session)).meta["sc_lab"]["observation"]
     assert set(record["sha256"]) == set(BANDS)
     assert record["lens_models"] == [observation.field.lenses[0].name]
+    assert catalog_table(population_of(editor.session)).meta["sc_lab"]["lens_model"] == observation.field.lenses[0].name
     editor.remove(truth["id"][0])
     assert "observation" not in editor.session.log[0]["arguments"], "what is said already is not said again"
     editor.observation = Observation(field=observation.field, n_draws=20, mode="full")
@@ -243,6 +244,17 @@ def test_the_record_of_the_observation_goes_into_the_export_without_an_edit_too(
     record = catalog_table(population_of(editor.session)).meta["sc_lab"]["observation"]
     assert record["mode"] == "full"
     assert editor.session.undo_label == "measure the clumps"
+
+
+def test_another_cosmology_than_that_of_the_sizes_is_pointed_out(observation, truth):
+    editor = ClumpEditor.start(observation, truth["id", "ra", "dec", "galaxy"][:3])
+    assert population_of(editor.session).cautions == ()
+    editor.session.do("set", hubble=60.0)
+    with pytest.warns(ScLabWarning, match="cosmology"):
+        population_of(editor.session)
+    editor.remove(truth["id"][0])
+    with pytest.warns(ScLabWarning, match="cosmology"):
+        population_of(editor.session)
 
 
 # ---------------------------------------------------------------- light

@@ -135,6 +135,9 @@ def test_edits_do_what_they_say():
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("kg", 1.0))}, "'solMass'"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("solMass", -1.0))}, "greater than 0"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("solMass", True))}, "mass of n1"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass=("solMass", 10**400))}, "mass of n1"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", what=("", 10**400))}, "what of n1"),
+        ("edit_contour", {"galaxy": "g", "contour": [[0, 0], [1, 1], [1, 10**400]]}, "not a polygon"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", what=("", [1]))}, "a number, flag or text"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", what=("smoots", 1.0))}, "'smoots'"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", 1.0))}, "one number a row"),
@@ -182,6 +185,14 @@ def test_what_json_cannot_say_is_refused(catalog, value):
     session = Session(catalog)
     with pytest.raises(InputError):
         session.do("set", omega_m=value)
+    assert session.log == []
+
+
+def test_a_session_refuses_a_name_that_is_none(catalog):
+    session = Session(catalog)
+    for name in (["set"], None, 3):
+        with pytest.raises(InputError, match="no edit named"):
+            session.do(name)
     assert session.log == []
 
 
