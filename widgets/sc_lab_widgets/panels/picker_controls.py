@@ -147,7 +147,8 @@ def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
     }
     buttons = {name: make_button(*parts, picker.guarded) for name, parts in actions.items()}
     row = ui.Box(list(buttons.values()), layout=ui.Layout(flex_flow="row wrap"))
-    return ui.VBox([row, picker.message]), buttons
+    # Room for the message is kept free: a text that comes between two clicks must not move the images under them.
+    return ui.VBox([row, ui.Box([picker.message], layout=ui.Layout(min_height="32px"))]), buttons
 
 
 def make_sidebar(picker: ClumpPicker, numbers: ui.Widget) -> tuple[ui.Widget, ui.Text]:

@@ -173,14 +173,14 @@ class CutoutView:
         halo = plot.scatter("x", "y", line_color="#000000", line_alpha=0.55, line_width=4 if big else 3, **dots)
         symbols = plot.scatter("x", "y", line_color="color", line_width=2 if big else 1.2, **dots)
         self.shown += [symbols, halo]
-        proposed = plot.scatter(
-            "x", "y", source=self.proposals, size=size + 5, marker="circle", fill_color=None, line_color="color",
-            line_width=2, line_dash=[3, 3], **LIVE,
-        )  # fmt: skip
-        counter = plot.scatter(
-            "x", "y", source=self.counter, size=size + 5, marker="diamond_cross", fill_color=None, line_color="#ffffff",
-            line_width=2, **LIVE,
-        )  # fmt: skip
+        hollow: dict[str, Any] = {"size": size + 5, "fill_color": None, **LIVE}
+        dark: dict[str, Any] = {"line_color": "#000000", "line_alpha": 0.55, "line_width": 4}
+        ring_of: dict[str, Any] = {"source": self.proposals, "marker": "circle", **hollow}
+        plot.scatter("x", "y", **ring_of, **dark)
+        proposed = plot.scatter("x", "y", **ring_of, line_color="color", line_width=2, line_dash=[3, 3])
+        star: dict[str, Any] = {"source": self.counter, "marker": "diamond_cross", **hollow}
+        plot.scatter("x", "y", **star, **dark)
+        counter = plot.scatter("x", "y", **star, line_color="#ffffff", line_width=2)
         if big:
             self._told = [proposed, counter]
         ring = plot.scatter(
