@@ -715,8 +715,7 @@ def _positions(clumps: Table, observation: Observation) -> QTable:
     if "id" not in clumps.colnames or clumps["id"].dtype.kind != "U":
         table["id"] = np.array([f"c{row:04d}" for row in range(1, n + 1)])
     if "galaxy" not in clumps.colnames:
-        found = [_galaxy_at(observation.galaxy_list, float(a), float(d)) for a, d in zip(ra, dec, strict=True)]
-        homes = ["" if each is None else _name_of(each) for each in found]
+        homes = _homes(observation.galaxy_list, ra, dec)
         table["galaxy"] = np.array(homes, dtype=np.str_)
     if "provenance" not in clumps.colnames:
         table["provenance"] = np.array(["auto"] * n)
@@ -762,14 +761,24 @@ def _with_contour(galaxy: Any, contour: Any) -> Any:
 
 def _galaxy_at(galaxies: Sequence[Any], ra: float, dec: float) -> Any:
     """Return the galaxy around a position, or else the nearest within reach, or None."""
-    from sc_lab.images.galaxy import galaxy_at
+    (home,) = _homes(galaxies, np.array([ra]), np.array([dec]))
+    return next((each for each in galaxies if _name_of(each) == home), None) if home else None
 
-    found = galaxy_at(galaxies, ra, dec)
-    if found is not None or not galaxies:
-        return found
-    distances = [float(each.rim_distance(ra, dec)) for each in galaxies]
-    nearest = int(np.argmin(distances))
-    return galaxies[nearest] if distances[nearest] <= _NEAR else None
+
+def _homes(galaxies: Sequence[Any], ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> list[str]:
+    """Return the name of the smallest galaxy around each position, else of the nearest within reach, else nothing."""
+    homes = np.full(len(ra), "", dtype=object)
+    for each in sorted(galaxies, key=lambda one: -float(one.polygon.area)):
+        homes[np.asarray(each.contains(ra, dec), dtype=bool)] = _name_of(each)
+    lost = np.flatnonzero(homes == "")
+    if lost.size and galaxies:
+        distances = np.array([each.rim_distance(ra[lost], dec[lost]) for each in galaxies])
+        distances = np.where(np.isnan(distances), np.inf, distances)
+        nearest = distances.argmin(axis=0)
+        for row, galaxy, distance in zip(lost.tolist(), nearest.tolist(), distances.min(axis=0).tolist(), strict=True):
+            if distance <= _NEAR:
+                homes[row] = _name_of(galaxies[galaxy])
+    return [str(name) for name in homes]
 
 
 def _unlike(found: list[tuple[float, float, str]], table: QTable, radius: float) -> list[tuple[float, float, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from astropy.table import Table
 from sc_lab.cli import main
 from sc_lab.errors import InputError
 from sc_lab.export import catalog_table, write_table
+from sc_lab.images.galaxy import Galaxy
 from sc_lab.population import analyse
 from sc_lab.session import Session, population_of
 from sc_lab.session.clump_editor import ClumpEditor
@@ -68,6 +70,18 @@ def test_the_opened_catalogue_is_never_changed(editor):
     before = rows(editor.session.catalog)
     some_edits(editor)
     assert rows(editor.session.catalog) == before
+
+
+def test_positions_belong_to_the_smallest_galaxy_around_them_or_the_nearest(observation, measure):
+    inner = Galaxy(id="inner", contour=[(10.0, 0.0), (10.0002, 0.0), (10.0002, 0.0002), (10.0, 0.0002)], z=3.0)
+    nested = dataclasses.replace(observation, galaxies=[inner, *observation.galaxy_list])
+    near = 0.001 + 0.5 / 3600  # half an arcsec outside the first box
+    places = Table({"ra": [10.0001, 9.9995, 10.0, 10.006], "dec": [0.0001, 0.0, near, 0.0]})
+    editor = ClumpEditor.start(nested, places, measure=measure)
+    assert editor.clumps["galaxy"].tolist() == ["inner", "g1", "g1", "g2"]
+    assert editor.galaxy_at(10.0001, 0.0001).id == "inner"
+    assert editor.galaxy_at(10.0, near).id == "g1"
+    assert editor.galaxy_at(10.0, 0.0015) is None
 
 
 def test_an_edit_keeps_the_rows_that_it_touched_and_no_others(editor):
