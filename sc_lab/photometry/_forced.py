@@ -200,7 +200,7 @@ def _neighbours(
         rest = rest[np.argsort(np.hypot(x[rest] - x[i], y[rest] - y[i]), kind="stable")][: _MAX_SOURCES - 1]
         members = [i, *rest.tolist()]
         along.append(members)
-        beyond.append(around[~np.isin(around, members)])
+        beyond.append(np.array([j for j in around.tolist() if j not in members], dtype=np.int64))
     return along, beyond
 
 

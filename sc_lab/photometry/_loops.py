@@ -257,6 +257,10 @@ def fit_many(
     step = np.zeros(n)
     system = np.zeros((n, n))
     target = np.zeros(n)
+    short_system = np.zeros((n, n))
+    short_target = np.zeros(n)
+    short_step = np.zeros(n)
+    active = np.zeros(n, dtype=np.int64)
     frozen = np.zeros(n, dtype=np.bool_)
     lower = np.zeros((2, n_sources, 3))
     place = np.zeros((2, n_sources, 5))
@@ -280,6 +284,15 @@ def fit_many(
         if n_good <= n_free:
             out_status[f] = 2
             continue
+        n_active = 0
+        for p in range(n):
+            used = p < n_sources + n_plane
+            if p >= n_linear:
+                s = (p - n_linear) // 5
+                used = centre_mode[f, s] > 0 if (p - n_linear) % 5 < 2 else shape_mode[f, s] > 0
+            if used:
+                active[n_active] = p
+                n_active += 1
         now, trial = 0, 1
         for s in range(n_sources):
             for q in range(5):
@@ -359,7 +372,16 @@ def fit_many(
             for p in range(n_linear, n):
                 if not frozen[p]:
                     system[p, p] *= 1.0 + damping
-            scaled_solve(system, target, n, factor, scale, step)
+            # Only what is free enters the solution: with many fixed shapes that is half of it.
+            for p in range(n_active):
+                short_target[p] = target[active[p]]
+                for q in range(n_active):
+                    short_system[p, q] = system[active[p], active[q]]
+            scaled_solve(short_system, short_target, n_active, factor, scale, short_step)
+            for p in range(n):
+                step[p] = 0.0
+            for p in range(n_active):
+                step[active[p]] = short_step[p]
             predicted = 0.0
             for p in range(n):
                 predicted += step[p] * target[p]

@@ -192,18 +192,31 @@ def fit_shapes(
     }
     out = ShapeFits(len(x))
     _run([jobs[j] for j in first], band, x, y, reader, kernels, out, None, options, step)
+    models: ShapeFits | None = None
     for those in needed[1:]:
         again = [j for j in sorted(those) if near[j].size]
         if not again:
             break
-        models = ShapeFits(len(x))
-        for name in ("x", "y", "flux", "shape"):
-            setattr(models, name, getattr(out, name).copy())
+        # Parts of a cut chain, which each took the others' light, overshoot in turn: a mean settles sooner.
+        models = _blend(models, out, groups.cut)
         for j in again:
             out.flags[list(jobs[j].members)] = int(PhotometryFlag.NEIGHBOUR)
         light = {jobs[j].members: near[j] for j in again}
         _run([jobs[j] for j in again], band, x, y, reader, kernels, out, (light, models), options, step)
     out.flags[groups.cut] |= int(PhotometryFlag.CHAIN_CUT)
+    return out
+
+
+def _blend(before: ShapeFits | None, now: ShapeFits, overlapping: BoolArray) -> ShapeFits:
+    """Return the models found last; for overlapping clumps halfway between those and the ones used last."""
+    out = ShapeFits(now.n)
+    for name in ("x", "y", "flux", "shape"):
+        value = getattr(now, name).copy()
+        if before is not None:
+            found = np.isfinite(value) & np.isfinite(getattr(before, name))
+            both = found & (overlapping if value.ndim == 1 else overlapping[:, None])
+            value[both] = 0.5 * (value[both] + getattr(before, name)[both])
+        setattr(out, name, value)
     return out
 
 
