@@ -56,18 +56,18 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
     texts = {name: _texts(clumps, name, "auto" if name == "provenance" else "") for name in ("galaxy", "provenance")}
     ids = np.array([str(name) for name in clumps["id"].tolist()], dtype=np.str_)
     old = np.full(n, -1)
-    if previous is not None and previous.fits is not None and previous.observation is not None:
+    before = None if previous is None else previous.observation
+    if previous is not None and previous.fits is not None and before is not None and before.agrees_with(observation):
         old = same_rows(previous.fits, fits, columns=_comparable(fits))
         known = old >= 0
         for name, values in texts.items():
-            before = previous.columns[name][np.maximum(old, 0)]
-            known &= before == values
-        if previous.observation is not observation:
-            known &= _same_galaxies(previous.observation, observation, texts["galaxy"])
+            known &= previous.columns[name][np.maximum(old, 0)] == values
+        if before is not observation:
+            known &= _same_galaxies(before, observation, texts["galaxy"])
         old = np.where(known, old, -1)
     new = np.flatnonzero(old < 0)
     fresh = _columns(observation, fits[new], ids[new], {name: values[new] for name, values in texts.items()})
-    columns = fresh if previous is None else _merged(previous, fresh, old, new, n)
+    columns = fresh if previous is None or len(new) == n else _merged(previous, fresh, old, new, n)
     return Measured(
         columns=dict(sorted(columns.items(), key=lambda item: _rank(item[0]))),
         fits=fits,

@@ -104,6 +104,30 @@ class Observation:
             out[str(getattr(lens, "name", "") or f"m{number}")] = lens
         return out
 
+    def agrees_with(self, other: Observation) -> bool:
+        """Return whether fits of one observation become the same rows in another, galaxies aside.
+
+        Parameters
+        ----------
+        other : Observation
+            The other one.
+
+        Returns
+        -------
+        bool
+            Whether field, lens models, cosmology and settings are the same.
+        """
+        if self is other:
+            return True
+        mine, theirs = self.lens_models, other.lens_models
+        return (
+            self.field is other.field
+            and self.properties is other.properties
+            and list(mine) == list(theirs)
+            and all(mine[name] is theirs[name] for name in mine)
+            and self.record() == other.record()
+        )
+
     def about(self) -> dict[str, Any]:
         """Return what the metadata of a catalogue say of its origin: field, cosmology, reference lens model.
 

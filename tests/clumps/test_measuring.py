@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -158,6 +160,16 @@ def test_a_provenance_or_a_galaxy_that_changes_makes_a_row_new(observation, trut
     found = measure(observation, table, previous=measured)
     assert set(found.refitted) == {truth["id"][0], truth["id"][1]}
     assert found.columns["galaxy"][0] == other
+
+
+def test_another_observation_takes_no_row_over(field, observation, measured, truth):
+    few = truth["id", "ra", "dec", "galaxy"]
+    for changes in ({"age": 30.0}, {"lenses": ()}, {"n_draws": 21}, {"bands": ("F150W",)}):
+        other = dataclasses.replace(observation, **changes)
+        found = measure(other, few, previous=measured)
+        assert len(found.refitted) == len(few), changes
+        assert same(found, measure(other, few))
+    assert measure(dataclasses.replace(observation), few, previous=measured).refitted == ()
 
 
 def test_several_lens_models_stand_side_by_side_and_none_magnifies_nothing(field, truth):
