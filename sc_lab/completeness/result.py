@@ -436,7 +436,10 @@ class Completeness:
             used &= r["mag"] >= fainter
         r = r[used]
         major, minor = r["size"] / np.sqrt(r["axis_ratio"]), r["size"] * np.sqrt(r["axis_ratio"])
-        pairs = ((size_classes(major, minor, std_limit)), size_classes(r["std_maj"], r["std_min"], std_limit))
+        pairs = (
+            (size_classes(major, minor, std_limit=std_limit)),
+            size_classes(r["std_maj"], r["std_min"], std_limit=std_limit),
+        )
         true, measured = (np.array([CLASSES.index(name) for name in names], dtype=np.intp) for names in pairs)
         return np.bincount(3 * true + measured, minlength=9).reshape(3, 3).astype(np.int64)
 

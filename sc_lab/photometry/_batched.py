@@ -71,7 +71,18 @@ class Problem:
         return int(self.start.shape[1])
 
     def part(self, which: slice | npt.NDArray[np.int64]) -> Problem:
-        """Return some of the boxes."""
+        """Return some of the boxes.
+
+        Parameters
+        ----------
+        which : slice or ndarray
+            Boxes to keep.
+
+        Returns
+        -------
+        Problem
+            With the same options.
+        """
         cut = {name: getattr(self, name)[which] for name in ("data", "weight", "start", "anchor")}
         cut |= {name: getattr(self, name)[which] for name in ("centre_mode", "shape_mode", "max_shift")}
         return Problem(**{**{name: getattr(self, name) for name in self.__dataclass_fields__}, **cut})
@@ -92,7 +103,20 @@ class Solution:
 
 
 def empty_solution(problem: Problem, *, keep_design: bool) -> Solution:
-    """Return a solution full of NaN for a problem."""
+    """Return a solution full of NaN for a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        Boxes and starts.
+    keep_design : bool
+        Make room for the design matrices too.
+
+    Returns
+    -------
+    Solution
+        To be filled.
+    """
     n, n_sources = problem.start.shape[:2]
     n_parameters = 6 * n_sources + 3
     return Solution(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["fit_many", "render_source", "scaled_solve"]
+__all__: list[str] = []  # called by `_engine` alone
 
 # Numbers shared with the readable version, so that both take the same steps.
 FIRST_DAMPING = 1e-2

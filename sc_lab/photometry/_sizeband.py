@@ -66,7 +66,21 @@ class ShapeFits:
         self.flags = np.zeros(self.n, dtype=np.int64)
 
     def take(self, index: IntArray, s: int, fits: BoxFits, rows: IntArray, corner: IntArray) -> None:
-        """Store component ``s`` of some boxes under the clumps ``index``."""
+        """Store one component of some boxes.
+
+        Parameters
+        ----------
+        index : ndarray
+            Clumps to store it under.
+        s : int
+            Component.
+        fits : BoxFits
+            Fitted boxes.
+        rows : ndarray
+            Boxes to take, one per clump.
+        corner : ndarray
+            (n, 2) lower left pixels of those boxes.
+        """
         self.x[index] = fits.x[rows, s] + corner[:, 0]
         self.y[index] = fits.y[rows, s] + corner[:, 1]
         self.flux[index], self.flux_err[index] = fits.flux[rows, s], fits.flux_err[rows, s]

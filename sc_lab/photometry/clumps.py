@@ -408,7 +408,7 @@ class _Shapes:
         sizes = measure_sizes(fits.shape, fits.covariance)
         extended = fits.dchi2_point > EXTENDED
         limit = self.std_limit
-        kind = size_classes(sizes.std_maj, sizes.std_min, limit)
+        kind = size_classes(sizes.std_maj, sizes.std_min, std_limit=limit)
         if settings.mode == "full":
             kind = np.where((kind != "") & ~extended, "unresolved", kind)
             limit = np.fmax(limit, sizes.std_up)

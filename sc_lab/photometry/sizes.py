@@ -100,7 +100,7 @@ def measure_sizes(shape: Any, covariance: Any) -> Sizes:
     return Sizes(std_maj, std_min, theta, maj_err, min_err, r_cir, r_cir_err, std_up)
 
 
-def size_classes(std_maj: Any, std_min: Any, std_limit: Any = STD_LIMIT) -> npt.NDArray[np.str_]:
+def size_classes(std_maj: Any, std_min: Any, *, std_limit: Any = STD_LIMIT) -> npt.NDArray[np.str_]:
     """Return "resolved", "one_axis" or "unresolved" by the fixed limit of the paper.
 
     Parameters
