@@ -36,7 +36,9 @@ def main(size=50.0, clicks=12):
     from sc_lab import photometry
 
     field = make_field(seed=1, size=size)
-    truth = field.truth[(field.truth["kind"] == "clump") & (field.truth["snr"] > 6) & (field.truth["galaxy"] != "")][:500]
+    truth = field.truth[(field.truth["kind"] == "clump") & (field.truth["snr"] > 6) & (field.truth["galaxy"] != "")][
+        :500
+    ]
     watch = _Watch(photometry.fit_clumps)
     photometry.fit_clumps = watch
     start = time.perf_counter()
