@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 from bokeh.events import DoubleTap, SelectionGeometry, Tap
-from sc_lab_widgets import ClumpPicker
+from sc_lab_widgets import ClumpPicker, Workbench
 from sc_lab_widgets._keys import KeyBoard
 from sc_lab_widgets._pane import Key
-from sc_lab_widgets.panels.picker_images import Box, box_around, place_of, thinned
+from sc_lab_widgets.panels.picker_images import Box, box_around, covering, place_of, shrunk, thinned
+from sc_lab_widgets.panels.picker_markers import with_error
 
 from sc_lab.errors import InputError
 from sc_lab.images import Field, Psf
@@ -632,3 +633,94 @@ def test_a_project_keeps_the_edits_without_the_images(filled, tmp_path):
     with Session.open(tmp_path / "ring.sclab") as again:
         assert list(again.current_catalog["id"]) == ids
         assert population_of(again).n == len(ids)
+
+
+def test_a_clump_selected_elsewhere_is_gone_to(filled):
+    """A click in a plot of the population shows the galaxy of the clump; what is in sight moves nothing."""
+    name = nearest(filled, 84.4, 80.1)
+    filled.controls.galaxy.value = "1.2"
+    assert list(filled.view.picked.data["id"]) == []
+    filled.host.select([filled.host.population.index[name]])
+    assert filled.controls.galaxy.value == "1.1"
+    assert list(filled.view.picked.data["id"]) == [name]
+    # looking elsewhere with a clump selected is no reason to go back
+    filled.controls.galaxy.value = "1.2"
+    assert filled.controls.galaxy.value == "1.2"
+    filled.controls.galaxy.value = "whole field"
+    filled.host.select([])
+    filled.host.select([filled.host.population.index[name]])
+    assert filled.controls.galaxy.value == "whole field"
+
+
+def test_the_whole_field_is_the_whole_field():
+    """A field wider than a picture may be is shown to its edges, shrunk; the title says what is seen."""
+    shape = (1000, 1300)
+    image = np.zeros(shape)
+    image[-2:, -2:] = 100.0
+    wide = Field.from_arrays({"F150W": image}, errors={"F150W": np.ones(shape)}, wcs={"F150W": tangent(0.02, 0, 0)})
+    picker = ClumpPicker(wide)
+    shown = picker.view.images.data
+    assert (picker.box.nx, picker.box.ny) == (1300, 1000)
+    assert shown["data"][0].shape == (500, 650)
+    assert (shown["dw"][0], shown["dh"][0]) == (1300, 1000)
+    assert shown["data"][0][-1, -1] == 255
+    assert picker.view.colour.data["image"][0].shape == (500, 650)
+    assert picker.figures["cutout"].title.text.startswith("whole field · ")
+    picker.close()
+
+
+def test_blocks_keep_the_light_and_the_place():
+    image = np.arange(7.0 * 5).reshape(7, 5)
+    small, n = shrunk(image, most=4)
+    assert (small.shape, n) == ((4, 3), 2)
+    assert small[0, 0] == image[:2, :2].mean()
+    same, one = shrunk(image, most=7)
+    assert same is image
+    assert one == 1
+    band = Field.from_arrays({"F150W": image}, errors={"F150W": image + 1}, wcs={"F150W": tangent(0.02, 0, 0)})
+    place = covering(place_of(band, "F150W", Box(0, 0, 5, 7)), 2)
+    # 3 x 4 blocks of 2 px from the same corner
+    assert (place.x, place.y, place.dw, place.dh) == (-0.5, -0.5, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [(1470.26, 1.12, "1470.3 ± 1.1"), (0.0213, 0.0045, "0.0213 ± 0.0045"), (36.0, 12.0, "36 ± 12"),
+     (5.0, np.nan, "5"), (np.nan, 1.0, "not measured"), (1.5e9, 2.2e7, "1.5e+09 ± 2.2e+07")],
+)  # fmt: skip
+def test_numbers_are_written_to_two_figures_of_their_error(value, error, words):
+    assert with_error(value, error) == words
+
+
+def test_a_workbench_goes_on_with_a_project_of_images(field, tmp_path):
+    """Opened again with the images, a project brings its list along; without them it still shows its numbers."""
+    path = tmp_path / "clumps.sclab"
+    first = Workbench(field, project=path)
+    first.picker.proposals.detect()
+    first.picker.proposals.accept()
+    ids = list(first.picker.result["id"])
+    first.close()
+    first.session.close()
+    again = Workbench(field, project=path)
+    assert list(again.picker.result["id"]) == ids
+    again.picker.add(50.0, 60.0)
+    more = list(again.picker.result["id"])
+    again.close()
+    again.session.close()
+    without = Workbench(path)
+    assert without.picker is None
+    assert list(without.population.ids) == more
+    without.close()
+    without.session.close()
+
+
+def test_nothing_is_offered_twice_in_a_workbench(field):
+    bench = Workbench(field)
+    for name in ("undo", "redo", "help"):
+        assert bench.buttons[name].layout.display == "none"
+        bench.controls.view.value = "overview"
+        assert bench.buttons[name].layout.display is None
+        assert bench.picker.toolbar.layout.display == "none"
+        bench.controls.view.value = "images"
+    bench.close()
+    bench.session.close()

@@ -76,7 +76,7 @@ class KeyBoard:
         elif name in ("[", "]"):
             self.step(1 if name == "]" else -1)
         elif name == "?":
-            self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
+            self.message.show_list(HELP)
 
     def cancel(self) -> None:
         """Give up the drag in progress: everything returns to where it began."""

@@ -89,7 +89,7 @@ class Sidebar:
         edit = ui.Box(list(self.buttons.values()), layout=ui.Layout(flex_flow="row wrap"))
         self.widget = ui.VBox(
             [edit, self.reason, self.note, *sections, self.details],
-            layout=ui.Layout(width="330px", flex="0 0 330px", overflow="visible", padding="0 10px 0 0"),
+            layout=ui.Layout(width="300px", flex="0 0 300px", overflow="visible", padding="0 10px 0 0"),
         )
 
     def _button(self, label: str, tip: str, action: Callable[[], Any]) -> ui.Button:

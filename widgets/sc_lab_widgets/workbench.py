@@ -57,7 +57,8 @@ class Workbench:
         embedded demonstration.
     project : str or path, optional
         Project file that keeps every step from now on. One that exists already, for the same
-        catalogue, is continued.
+        catalogue, is continued. With images it brings its list of clumps along: ``clumps=`` may be
+        left out then.
     clumps : table, optional
         Where the source is a field or an observation: positions to begin with (``ra``, ``dec`` and
         optionally ``id`` and ``galaxy``), as `sc_lab.detection.detect_clumps` gives them. They are
@@ -91,14 +92,10 @@ class Workbench:
         clumps: Any = None,
         view: str | None = None,
     ) -> None:
-        self.editor = _editor_of(source, clumps)
+        self.editor = _editor_of(source, clumps, None if project is None else Path(project))
         self.session: Session = as_session(source) if self.editor is None else self.editor.session
-        if project is not None:
-            if self.editor is None:
-                self.session = _kept_in(self.session, Path(project))
-            else:
-                self.editor = _editor_kept_in(self.editor, Path(project))
-                self.session = self.editor.session
+        if project is not None and self.editor is None:
+            self.session = _kept_in(self.session, Path(project))
         self.host = Host(self.session)
         self.message = Message()
         self._keys = KeyBoard(self.host, self.message)
@@ -181,10 +178,17 @@ class Workbench:
             for name, panel in self.panels.items():
                 panel.visible = name == view if name in VIEWS else view in ("images", "overview")
             if self.picker is not None:
-                for widget in (self.picker.toolbar, self.picker.sidebar):
-                    widget.layout.display = None if view == "images" else "none"
+                self._share_room(view)
             self.host.refresh()
         self.pane.flush()
+
+    def _share_room(self, view: str) -> None:
+        """Show what belongs to the images with them alone, and nothing twice."""
+        over_images = view == "images"
+        for widget in () if self.picker is None else (self.picker.toolbar, self.picker.sidebar):
+            widget.layout.display = None if over_images else "none"
+        for widget in (*(self.buttons[name] for name in ("undo", "redo", "help")), self._sidebar.details):
+            widget.layout.display = "none" if over_images else None
 
     def _layout(self, plot_controls: list[str]) -> ui.Widget:
         self._status = ui.HTML()
@@ -226,6 +230,7 @@ class Workbench:
             # What belongs to the images is shown with them alone.
             plots.insert(1, self.picker.toolbar)
             beside.insert(0, self.picker.sidebar)
+            self._share_room("images")
         body = ui.VBox(plots, layout=ui.Layout(flex="1 1 0", min_width="0", overflow="auto"))
         left = ui.VBox(beside, layout=ui.Layout(flex="0 0 auto"))
         whole = ui.VBox([ui.VBox([self._status, self.message]), ui.HBox([left, body])])
@@ -261,7 +266,8 @@ class Workbench:
         where = "not saved: open with project=…" if session.path is None else str(session.path)
         if session.read_only:
             where += " (read-only)"
-        status = f'<span role="status">{" · ".join(parts)}</span> <small>— {html.escape(where)}</small>'
+        said = f'<span role="status">{" · ".join(parts)}</span> <small>— {html.escape(where)}</small>'
+        status = f'<div style="line-height: 1.35">{said}</div>'
         if self._status.value != status:
             self._status.value = status
         for name, possible in (("undo", session.can_undo), ("redo", session.can_redo)):
@@ -336,7 +342,7 @@ class Workbench:
         self._sidebar.note.value = ""
 
     def _show_help(self) -> None:
-        self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
+        self.message.show_list(HELP)
 
     def _pictures(self) -> dict[str, Panel]:
         # Of two figures of one name the one on the screen is meant.
@@ -442,14 +448,18 @@ class Workbench:
         close_tree(self.widget)
 
 
-def _editor_of(source: Any, clumps: Any) -> ClumpEditor | None:
-    """Return the editor behind images, or None for a source without."""
+def _editor_of(source: Any, clumps: Any, project: Path | None) -> ClumpEditor | None:
+    """Return the editor behind images, kept in a project where one is named; None for a source without images."""
     if isinstance(source, ClumpEditor) and clumps is None:
-        return source
+        return source if project is None else _editor_kept_in(source, project)
     if isinstance(source, Field):
         source = Observation(field=source)
     if isinstance(source, Observation):
-        return ClumpEditor.start(source, clumps)
+        if project is not None and project.exists() and clumps is None:
+            from sc_lab.session import Session as SessionClass
+
+            return ClumpEditor(SessionClass.open(project), source)
+        return ClumpEditor.start(source, clumps, project=project)
     if clumps is not None:
         msg = f"clumps= goes with a Field or an Observation; the source is a {type(source).__name__}"
         raise InputError(msg)

@@ -256,11 +256,15 @@ class DensitySizePanel(Panel):
         # so lays the whole figure out anew.
         bar.color_mapper = mapper.clone()
         bar.title = title
+        # One field needs no key, and its name would take the room of the plot.
+        shown = colouring != "field" or len(set(self.host.population.fields)) > 1
+        if bar.visible != shown:
+            bar.visible = shown
         if colouring == "field":
             names = list(dict.fromkeys(self.host.population.fields))
             bar.ticker = FixedTicker(ticks=list(range(len(names))))
             # Short plain-text names: a field may come from a file and be called anything.
-            bar.major_label_overrides = {i: PlainText(text=(name or "–")[:9]) for i, name in enumerate(names)}
+            bar.major_label_overrides = {i: PlainText(text=_short(name)) for i, name in enumerate(names)}
             bar.formatter = NumeralTickFormatter()
         else:
             bar.major_label_overrides = {}
@@ -274,3 +278,8 @@ class DensitySizePanel(Panel):
 
     def _call(self) -> str:
         return 'population.values("r_eff"), population.values("sigma_mass")'
+
+
+def _short(name: str) -> str:
+    """Return a name short enough to stand beside a plot."""
+    return (name if len(name) <= 9 else f"{name[:8]}…") or "–"

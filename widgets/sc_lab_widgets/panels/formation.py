@@ -76,7 +76,7 @@ class FormationPanel(Panel):
 
     def _update(self) -> None:
         counts = self.host.population.counts
-        title = f"{counts['formed_before_z4']} candidates formed at z > 4, seen at z < 4"
+        title = f"{counts['formed_before_z4']} formed at z > 4, seen at z < 4"
         plot = self.figures["formation"]
         if plot.title.text != title:
             plot.title.text = title

@@ -18,20 +18,23 @@ from sc_lab_widgets.panels.picker_background import Background
 from sc_lab_widgets.panels.picker_controls import CHANNELS, COLOUR, STRETCH, make_controls, make_sidebar, make_toolbar
 from sc_lab_widgets.panels.picker_gestures import HELP, Gestures
 from sc_lab_widgets.panels.picker_images import (
+    WIDEST,
     Box,
     Channels,
     Place,
     box_around,
+    covering,
     cutout,
     grey,
     levels,
     place_of,
     residual_bytes,
+    shrunk,
     stretched,
     thinned,
 )
 from sc_lab_widgets.panels.picker_lens import LensOverlay
-from sc_lab_widgets.panels.picker_markers import Markers, fitted, numbers_html
+from sc_lab_widgets.panels.picker_markers import Markers, fitted, numbers_html, with_error
 from sc_lab_widgets.panels.picker_proposals import Proposals
 from sc_lab_widgets.panels.picker_source import Bench, as_editor
 from sc_lab_widgets.panels.picker_view import CutoutView
@@ -91,6 +94,7 @@ class ClumpPicker(Panel):
         self._boxes: dict[str, Box] = {}
         self._outlines: dict[str, tuple[Any, np.ndarray]] = {}
         self._channels: tuple[Any, Channels] | None = None
+        self._followed: list[str] = []
         # What the cut-outs show, so that nothing is sent twice.
         self._shown: dict[str, tuple[Any, ...]] = {}
         super().__init__(self.editor.session if host is None else None, host=host, **start)
@@ -170,6 +174,7 @@ class ClumpPicker(Panel):
     # ---- bringing up to date ---------------------------------------------------------------
     def _update(self) -> None:
         self._follow_galaxies()
+        self._follow_selection()
         self._update_colour()
         self._update_bands()
         self._update_markers()
@@ -206,19 +211,61 @@ class ClumpPicker(Panel):
         field, box = self.bench.field, self.box
         if not self._is_shown("view", box):
             self.view.show_box(box)
+        self.view.name_cutout(self._title())
         if self._is_shown("colour", box, c["image"], *(c[name] for name in STRETCH)):
             return
         if c["image"] != COLOUR:
             place = place_of(field, c["image"], box)
-            image = grey(cutout(field, c["image"], place.box), softening=c["stretch"], black=c["green_black"])
-            self.view.fill_colour(image, place)
+            pixels, step = shrunk(cutout(field, c["image"], place.box))
+            image = grey(pixels, softening=c["stretch"], black=c["green_black"])
+            self.view.fill_colour(image, covering(place, step))
             return
         bands = tuple(c[name] for name in CHANNELS)
         if self._channels is None or self._channels[0] != (bands, box):
             self._channels = ((bands, box), Channels.of(field, bands, box))
         gains, blacks = ([c[f"{name}_{what}"] for name in CHANNELS] for what in ("gain", "black"))
-        picture = self._channels[1].picture(gains=gains, blacks=blacks, stretch=c["stretch"], q=c["q"])
-        self.view.fill_colour(picture, box)
+        channels = self._channels[1]
+        picture = channels.picture(gains=gains, blacks=blacks, stretch=c["stretch"], q=c["q"])
+        self.view.fill_colour(picture, covering(place_of(field, field.reference, box), channels.step))
+
+    def _title(self) -> str:
+        """Say what the large image is: where, and which bands."""
+        c, (ny, nx), box = self.view_controls, self.bench.reference.shape, self.box
+        what = c["image"].value
+        if what == COLOUR:
+            what = ", ".join(c[name].value for name in CHANNELS) + " as red, green, blue"
+        where = c["galaxy"].value
+        if self.galaxy is None and (box.nx < nx or box.ny < ny):
+            where = f"{box.nx} × {box.ny} px of a field of {nx} × {ny}"
+        return f"{where} · {what}"
+
+    def _follow_selection(self) -> None:
+        """Go to a clump that was selected elsewhere, in a plot of the population or in the table."""
+        ids = self.selected
+        if ids == self._followed:
+            return
+        self._followed = ids
+        if len(ids) != 1:
+            return
+        bench, chooser = self.bench, self.view_controls["galaxy"]
+        row = bench.ids.index(ids[0])
+        x, y = (float(values[row]) for values in bench.places)
+        if not np.isfinite(x + y) or self.box.contains(x, y):
+            return
+        home = bench.galaxy_of(ids[0])
+        value = home if home in chooser.options else chooser.options[-1]
+        if value != chooser.value:
+            self.gestures.vertex = None
+            chooser.unobserve(self._view_changed, "value")
+            chooser.value = value
+            chooser.observe(self._view_changed, "value")
+        if not self.box.contains(x, y):
+            # In no contour: the part of the field around it.
+            chooser.unobserve(self._view_changed, "value")
+            chooser.value = chooser.options[-1]
+            chooser.observe(self._view_changed, "value")
+            half = WIDEST / 2
+            self._boxes[""] = box_around([x - half, x + half], [y - half, y + half], bench.reference.shape, pad=0.0)
 
     def _update_bands(self) -> None:
         band, box, stretch = self.view_controls["band"].value, self.box, self.view_controls["stretch"].value
@@ -229,23 +276,23 @@ class ClumpPicker(Panel):
             return
         place = self.place
         if not same:
-            self._data = cutout(self.bench.field, band, place.box)
+            self._data, self._step = shrunk(cutout(self.bench.field, band, place.box))
             self._levels = levels(self._data)
             self._host_light = None
         black, white, noise = self._levels
         if not same:
             new["data"] = stretched(self._data, black, white, stretch * noise)
-        model = self.bench.model(band, place.box.x0, place.box.y0, place.box.nx, place.box.ny)
+        model, _step = shrunk(self.bench.model(band, place.box.x0, place.box.y0, place.box.nx, place.box.ny))
         new["model"] = stretched(model + black, black, white, stretch * noise)
         below: Any = black
         if without_host:
             if self._host_light is None:
-                self._host_light = self.bench.host_light(band, self._data)
+                self._host_light = self.bench.host_light(band, self._data, step=self._step)
             below = self._host_light
         reach = max(_RESIDUAL_NOISE * noise, 0.0 if without_host else _RESIDUAL_SHARE * (white - black))
         new["residual"] = residual_bytes(self._data - model - below, reach)
         self.view.name_residual("data − host − model" if without_host else "data − model")
-        self.view.fill_images(place, **new)
+        self.view.fill_images(covering(place, self._step), **new)
 
     _host_light: np.ndarray | None = None
 
@@ -279,7 +326,19 @@ class ClumpPicker(Panel):
         (x, y), snr = self.bench.places, fitted(fits, "snr")
         rows = np.flatnonzero(self.box.contains(x, y))
         names = tuple(str(fits["id"][row]) for row in rows)
-        notes = tuple(f"S/N {value:.0f}" if np.isfinite(value) else "" for value in snr[rows])
+        key, none = f"flux_{self.bench.field.reference.lower()}", np.full(len(snr), np.nan)
+        numbers = (
+            (snr, none, ""),
+            (fitted(fits, key), fitted(fits, f"{key}_err"), " nJy"),
+            (fitted(fits, "r_eff_obs"), fitted(fits, "r_eff_obs_err"), " mas"),
+        )
+        notes = tuple(
+            tuple(
+                with_error(value[row], error[row]) + unit * bool(np.isfinite(value[row]))
+                for value, error, unit in numbers
+            )
+            for row in rows
+        )
         return Markers(names, x[rows], y[rows], tuple(self._state(int(row)) for row in rows), notes)
 
     def _state(self, row: int) -> str:
@@ -360,7 +419,7 @@ class ClumpPicker(Panel):
         keys = [f"flux_{band.lower()}" for band in self.bench.field.names]
         flux, error = (np.stack([fitted(fits, f"{key}{end}")[rows] for key in keys], axis=1) for end in ("", "_err"))
         with self.held():
-            self.view.fill_fluxes(flux, error)
+            self.view.fill_fluxes(chosen, flux, error)
 
     # ---- how things are done ---------------------------------------------------------------
     def held(self) -> Any:
@@ -466,7 +525,7 @@ class ClumpPicker(Panel):
 
     def show_help(self) -> None:
         """Say what clicks and keys do."""
-        self.message.show("; ".join(f"{keys}: {text}" for keys, text in HELP))
+        self.message.show_list(HELP)
 
     # ---- edits, each one step of the session -----------------------------------------------
     def _sky(self, x: float, y: float) -> tuple[float, float]:

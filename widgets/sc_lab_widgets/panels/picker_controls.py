@@ -128,7 +128,7 @@ def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
         "previous": ("◀", "previous galaxy ([)", lambda: picker.step(-1)),
         "next": ("▶", "next galaxy (])", lambda: picker.step(1)),
         "blink": ("Blink", "next band (B)", picker.blink),
-        "reset": ("Reset view", "show the whole cut-out (R)", picker.reset_view),
+        "reset": ("Reset", "show the whole cut-out (R)", picker.reset_view),
         "move": ("Move", "then click the new place (M); or drag the ring", picker.gestures.begin_move),
         "remove": ("Remove", "take the selected clumps off the list (Delete)", picker.gestures.delete),
         "split": ("Split", "fit the selected clump as two (S)", picker.split),
@@ -148,7 +148,7 @@ def make_toolbar(picker: ClumpPicker) -> tuple[ui.Widget, dict[str, ui.Button]]:
     buttons = {name: make_button(*parts, picker.guarded) for name, parts in actions.items()}
     row = ui.Box(list(buttons.values()), layout=ui.Layout(flex_flow="row wrap"))
     # Room for the message is kept free: a text that comes between two clicks must not move the images under them.
-    return ui.VBox([row, ui.Box([picker.message], layout=ui.Layout(min_height="32px"))]), buttons
+    return ui.VBox([row, ui.Box([picker.message], layout=ui.Layout(min_height="38px"))]), buttons
 
 
 def make_sidebar(picker: ClumpPicker, numbers: ui.Widget) -> tuple[ui.Widget, ui.Text]:
@@ -191,5 +191,5 @@ def make_sidebar(picker: ClumpPicker, numbers: ui.Widget) -> tuple[ui.Widget, ui
         titles=("Stretch and channels", "Region files"),
         selected_index=None,
     )
-    layout = ui.Layout(width="320px", flex="0 0 320px", overflow="visible", padding="0 10px 0 0")
+    layout = ui.Layout(width="300px", flex="0 0 300px", overflow="visible", padding="0 10px 0 0")
     return ui.VBox([*(controls[name] for name in _FIRST), numbers, folded], layout=layout), path

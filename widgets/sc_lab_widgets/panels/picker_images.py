@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,21 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST",
+    "WIDEST",
     "Box",
     "Channels",
     "Place",
     "box_around",
+    "covering",
     "cutout",
     "grey",
     "levels",
     "place_of",
     "residual_bytes",
+    "shrunk",
     "stretched",
     "thinned",
 ]
 
-#: Largest side of a cut-out sent to the browser [px]; beyond it the message would take longer than a click may.
+#: Largest side of a picture sent to the browser [px]; beyond it the message would take longer than a click may.
 LARGEST = 900
+#: Largest side of a cut-out [px]; wider than `LARGEST` it is sent shrunk.
+WIDEST = 1800
 _SMALLEST = 24
 
 
@@ -73,7 +78,7 @@ def box_around(x: Any, y: Any, shape: tuple[int, int], *, pad: float = 0.12) -> 
     Returns
     -------
     Box
-        At most `LARGEST` pixels on a side.
+        At most `WIDEST` pixels on a side.
 
     Raises
     ------
@@ -86,13 +91,39 @@ def box_around(x: Any, y: Any, shape: tuple[int, int], *, pad: float = 0.12) -> 
         msg = "the contour has no vertex inside the mosaic; give the galaxy a contour on this field"
         raise InputError(msg)
     side = max(float(np.ptp(x)), float(np.ptp(y)), 1.0) * (1 + 2 * pad) + 1
-    n = int(np.clip(np.ceil(side), _SMALLEST, LARGEST))
+    n = int(np.clip(np.ceil(side), _SMALLEST, WIDEST))
     ny, nx = shape
     x0 = round((x.min() + x.max()) / 2 - (n - 1) / 2)
     y0 = round((y.min() + y.max()) / 2 - (n - 1) / 2)
     # A cut-out that sticks out is moved in; a mosaic smaller than it is shown whole.
     x0, y0 = max(min(x0, nx - n), 0), max(min(y0, ny - n), 0)
     return Box(x0, y0, min(n, nx), min(n, ny))
+
+
+def shrunk(image: np.ndarray, most: int = LARGEST) -> tuple[np.ndarray, int]:
+    """Return an image small enough to be sent, by the mean of square blocks.
+
+    Parameters
+    ----------
+    image : ndarray, shape (..., ny, nx)
+        The image.
+    most : int
+        Pixels on a side at most.
+
+    Returns
+    -------
+    image : ndarray, shape (..., ceil(ny / n), ceil(nx / n))
+        The means; the image itself where it is small enough.
+    n : int
+        Side of a block.
+    """
+    *others, ny, nx = image.shape
+    n = -(-max(ny, nx) // most)
+    if n < 2:
+        return image, 1
+    full = np.pad(image, [(0, 0)] * len(others) + [(0, -ny % n), (0, -nx % n)], mode="edge")
+    blocks = full.reshape(*others, full.shape[-2] // n, n, full.shape[-1] // n, n)
+    return np.asarray(blocks.mean(axis=(-3, -1))), n
 
 
 def thinned(outline: np.ndarray, most: int = 24) -> np.ndarray:
@@ -207,6 +238,25 @@ class Place:
         return {"x": [self.x], "y": [self.y], "dw": [self.dw], "dh": [self.dh]}
 
 
+def covering(place: Place, n: int) -> Place:
+    """Return where an image of blocks lies, the last of which may reach over the edge.
+
+    Parameters
+    ----------
+    place : Place
+        Place of the pixels.
+    n : int
+        Side of a block.
+
+    Returns
+    -------
+    Place
+        Place of the blocks.
+    """
+    nx, ny = place.box.nx, place.box.ny
+    return replace(place, dw=place.dw * (nx + -nx % n) / nx, dh=place.dh * (ny + -ny % n) / ny)
+
+
 def place_of(field: Field, band: str, box: Box) -> Place:
     """Return the pixels of a band that cover a cut-out.
 
@@ -294,12 +344,15 @@ class Channels:
         Red, green, blue.
     black, white, noise : ndarray, shape (3,)
         Levels of each.
+    step : int
+        Pixels of the reference band to a side of a pixel here.
     """
 
     images: np.ndarray
     black: np.ndarray
     white: np.ndarray
     noise: np.ndarray
+    step: int = 1
 
     @classmethod
     def of(cls, field: Field, bands: Sequence[str], box: Box) -> Channels:
@@ -321,9 +374,10 @@ class Channels:
         """
         from sc_lab.images.rgb import on_reference_grid
 
-        images = np.stack([on_reference_grid(field, band, box.x0, box.y0, box.nx, box.ny) for band in bands])
+        seen = [shrunk(on_reference_grid(field, band, box.x0, box.y0, box.nx, box.ny)) for band in bands]
+        images = np.stack([image for image, _step in seen])
         found = np.array([levels(image, high=0.995) for image in images])
-        return cls(images, found[:, 0], found[:, 1], found[:, 2])
+        return cls(images, found[:, 0], found[:, 1], found[:, 2], seen[0][1])
 
     def picture(
         self,

@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 
     from astropy.table import Table
 
-__all__ = ["Markers", "fitted", "numbers_html"]
+__all__ = ["Markers", "fitted", "numbers_html", "with_error"]
+
+#: A flux stands in one line.
+_WHOLE = " style='white-space:nowrap'"
 
 
 @dataclass(frozen=True, eq=False)
 class Markers:
-    """Clumps as the cut-outs show them: positions [px of the reference band], identifiers, states, hover texts."""
+    """Clumps as the cut-outs show them: places [px of the reference band], states, texts on S/N, flux and size."""
 
     ids: tuple[str, ...] = ()
     x: np.ndarray = field(default_factory=lambda: np.zeros(0))
     y: np.ndarray = field(default_factory=lambda: np.zeros(0))
     states: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[tuple[str, ...], ...] = ()
 
 
 def fitted(table: Table, name: str) -> np.ndarray:
@@ -52,10 +55,28 @@ def fitted(table: Table, name: str) -> np.ndarray:
     return np.where(mask, np.nan, values)
 
 
-def _error(value: float, error: float, form: str = ".3g") -> str:
+def with_error(value: float, error: float) -> str:
+    """Return a measured number with its error, to two figures of the error.
+
+    Parameters
+    ----------
+    value, error : float
+        Number and error in one unit; NaN where not measured.
+
+    Returns
+    -------
+    str
+        Such as "1470.3 ± 1.1".
+    """
     if not np.isfinite(value):
         return "not measured"
-    return f"{value:{form}} ± {error:.2g}" if np.isfinite(error) else f"{value:{form}}"
+    if not (np.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    places = 1 - int(np.floor(np.log10(error)))
+    if not -4 <= places <= 6:
+        return f"{value:.4g} ± {error:.2g}"
+    places = max(places, 0)
+    return f"{value:.{places}f} ± {error:.{places}f}"
 
 
 def numbers_html(
@@ -90,12 +111,13 @@ def numbers_html(
         except (TypeError, ValueError):
             return float("nan")
 
+    bands = list(bands)
     lines = [("clump", f"{fits.get('id', '')} ({state})")]
-    lines.append(("position", f"{number('ra'):.7f} {number('dec'):.7f}"))
+    lines.append(("RA, Dec", f"{number('ra'):.7f}°, {number('dec'):.7f}°"))
     for band in bands:
         key = f"flux_{band.lower()}"
         flux, error = number(key), number(f"{key}_err")
-        text = f"{_error(flux, error)} nJy"
+        text = f"{with_error(flux, error)} nJy"
         if flux > 0:
             text += f" ({31.4 - 2.5 * np.log10(flux):.2f} AB)"
         lines.append((band, text if np.isfinite(flux) else "not measured"))
@@ -105,7 +127,7 @@ def numbers_html(
         lines.append(("size", f"< {limit:.1f} mas (unresolved)"))
     else:
         kind = {"one_axis": "resolved along one axis"}.get(size_class, size_class)
-        lines.append(("size", f"{_error(radius, number('r_eff_obs_err'))} mas" + (f" ({kind})" if kind else "")))
+        lines.append(("size", f"{with_error(radius, number('r_eff_obs_err'))} mas" + (f" ({kind})" if kind else "")))
     if np.isfinite(number("snr")):
         lines.append(("S/N", f"{number('snr'):.1f}"))
     if np.isfinite(number("chi2")) and number("dof") > 0:
@@ -115,7 +137,7 @@ def numbers_html(
     lines += list(described)
     rows = "".join(
         f"<tr><th scope='row' style='text-align:left;padding-right:8px;vertical-align:top'>{html.escape(str(label))}</th>"
-        f"<td>{html.escape(str(text))}</td></tr>"
+        f"<td{_WHOLE if label in bands else ''}>{html.escape(str(text))}</td></tr>"
         for label, text in lines
     )
     return f"<table style='font-size:12px;line-height:1.35'>{rows}</table>"

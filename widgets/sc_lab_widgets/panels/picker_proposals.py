@@ -93,7 +93,11 @@ class Proposals:
         items = self._placed(
             table, ["second component" + (f", ΔBIC {value:.0f}" if np.isfinite(value) else "") for value in gain]
         )
-        self.show(items, f"{len(items)} second components proposed: accept (A) or reject them")
+        here = int(self.picker.box.contains(*(np.array([getattr(p, axis) for p in items]) for axis in "xy")).sum())
+        words = f"{here} second components proposed here: accept (A) or reject them"
+        if len(items) > here:
+            words += f"; {len(items) - here} more elsewhere in the field"
+        self.show(items, words)
 
     def take_positions(self, ra: np.ndarray, dec: np.ndarray, notes: list[str]) -> None:
         """Propose given positions.

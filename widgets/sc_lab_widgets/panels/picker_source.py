@@ -82,6 +82,7 @@ class Bench:
         self._catalog: Any = None
         self._fits = QTable({"id": np.array([], dtype="U1"), "x": np.zeros(0), "y": np.zeros(0)})
         self._origins: dict[str, str] = {}
+        self._homes: dict[str, str] = {}
         self._ids: list[str] = []
 
     @property
@@ -126,6 +127,7 @@ class Bench:
         editor, clumps = self.editor, self.editor.clumps
         self._ids = [str(name) for name in clumps["id"]]
         self._origins = dict(zip(self._ids, map(str, clumps["provenance"]), strict=True))
+        self._homes = dict(zip(self._ids, map(str, clumps["galaxy"]), strict=True))
         if not self._ids:
             self._fits = self._fits[:0]
         else:
@@ -194,7 +196,18 @@ class Bench:
 
         return np.asarray(render_clumps(self.field, self.fits, band, x0, y0, nx, ny))
 
-    def host_light(self, band: str, data: np.ndarray) -> np.ndarray:
+    def galaxy_of(self, name: str) -> str:
+        """Return the galaxy that a clump is of; empty where it is of none.
+
+        Parameters
+        ----------
+        name : str
+            The clump.
+        """
+        self._follow()
+        return self._homes.get(name, "")
+
+    def host_light(self, band: str, data: np.ndarray, *, step: int = 1) -> np.ndarray:
         """Return the smooth light of the galaxy, as detection takes it off.
 
         Parameters
@@ -203,6 +216,8 @@ class Bench:
             The band.
         data : ndarray, shape (ny, nx)
             Its pixels.
+        step : int
+            Pixels of the band to a side of a pixel of `data`.
 
         Returns
         -------
@@ -211,7 +226,7 @@ class Bench:
         """
         from sc_lab.detection.host import running_median
 
-        ratio = self.reference.pixel_scale / self.field[band].pixel_scale
+        ratio = self.reference.pixel_scale / self.field[band].pixel_scale / step
         return np.asarray(running_median(data, size=max(5, 2 * round(_HOST_PIXELS * ratio / 2) + 1)))
 
     # ---- edits -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from bokeh.plotting import figure
 
 from sc_lab_widgets._figures import LIVE, legend_below, new_figure
 from sc_lab_widgets._style import BLUE, GREEN, GREY, ORANGE, PALETTE, PURPLE, SKY, VERMILION, YELLOW
+from sc_lab_widgets.panels.picker_markers import with_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,11 @@ STATES: Final[dict[str, tuple[str, str]]] = {
 }
 #: The cut-outs beside the colour image, with their titles.
 SMALL: Final = {"data": "data", "model": "model", "residual": "residual"}
-_FRAME = 470
-_SMALL_FRAME = 205
+_FRAME = 460
+_SMALL_FRAME = 188
+_NO_FLUXES = "flux [nJy]: select a clump"
+#: What is said of a clump below the pointer, besides its name and state.
+_NOTES: Final = ("snr", "flux", "size")
 _CONTOUR = ORANGE
 _CRITICAL = VERMILION
 
@@ -76,7 +80,7 @@ class CutoutView:
         self.colour = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")}, name="colour image")
         self.images = ColumnDataSource({name: [] for name in (*SMALL, "x", "y", "dw", "dh")}, name="band images")
         self.markers = ColumnDataSource(
-            {name: [] for name in ("x", "y", "id", "state", "marker", "color", "note")}, name="clumps"
+            {name: [] for name in ("x", "y", "id", "state", "marker", "color", *_NOTES)}, name="clumps"
         )
         self.picked = ColumnDataSource({**nothing, "id": []}, name="picked clumps")
         self.proposals = ColumnDataSource({**nothing, "color": [], "note": []}, name="proposals")
@@ -91,9 +95,13 @@ class CutoutView:
             self.figures[name] = self._small(name, title)
         small = [self.figures[name] for name in SMALL]
         self.sky = [self.figures["cutout"], *small]
-        self.fluxes = ColumnDataSource({name: [] for name in ("x", "flux", "low", "high", "color")}, name="fluxes")
+        self.bands = tuple(bands)
+        columns = ("x", "flux", "low", "high", "color", "id", "note")
+        self.fluxes = ColumnDataSource({name: [] for name in columns}, name="fluxes")
         last = self.figures["fluxes"] = self._fluxes(bands)
-        self.root: LayoutDOM = row(self.figures["cutout"], column(row(small[0], small[1]), row(small[2], last)))
+        beside = column(row(small[0], small[1]), row(small[2], last))
+        # Where the page is too narrow the small ones go below: nothing is cut off.
+        self.root: LayoutDOM = row(self.figures["cutout"], beside, styles={"flex-wrap": "wrap"})
 
     # ---- building --------------------------------------------------------------------------
     def _plot(self, name: str, title: str, labels: tuple[str, str], frame: int) -> figure:
@@ -111,7 +119,10 @@ class CutoutView:
         plot = self._plot("cutout", "Clumps", (f"x [{axis}]", f"y [{axis}]"), _FRAME)
         plot.image_rgba("image", "x", "y", "dw", "dh", source=self.colour, level="image")
         self._overlays(plot, size=13)
-        hover = HoverTool(renderers=[self.shown[0]], tooltips=[("clump", "@id"), ("", "@state"), ("", "@note")])
+        hover = HoverTool(
+            renderers=[self.shown[0]],
+            tooltips=[("clump", "@id"), ("", "@state"), ("S/N", "@snr"), ("flux", "@flux"), ("size", "@size")],
+        )
         found = HoverTool(renderers=self._told, tooltips=[("", "@note")])
         plot.add_tools(hover, found)
         self._legend(plot)
@@ -132,20 +143,25 @@ class CutoutView:
             color_mapper=LinearColorMapper(palette=palette, low=0, high=255),
             **LIVE,
         )
-        plot.axis.major_label_text_font_size = "9px"
+        # They pan and zoom as one with the large image, which has the numbers.
+        plot.axis.major_label_text_font_size = "0px"
+        plot.axis.major_label_standoff = 0
+        plot.axis.axis_label = None
+        plot.axis.ticker.desired_num_ticks = 4
         self._overlays(plot, size=7)
         return plot
 
     def _fluxes(self, bands: Sequence[str]) -> figure:
-        plot = new_figure("fluxes", "flux [nJy]", "", "", x_range=(-0.5, len(bands) - 0.5), y_range=(0.0, 1.0))
-        plot.update(sizing_mode="fixed", min_width=None, width=None, height=None)
-        plot.update(frame_width=_SMALL_FRAME, frame_height=_SMALL_FRAME, toolbar_location=None)
+        plot = new_figure("fluxes", _NO_FLUXES, "", "", x_range=(-0.5, len(bands) - 0.5), y_range=(0.0, 1.0))
+        plot.update(sizing_mode="fixed", min_width=None, width=_SMALL_FRAME + 10, height=None)
+        plot.update(frame_height=_SMALL_FRAME, toolbar_location=None)
         plot.xaxis.ticker = list(range(len(bands)))
         plot.xaxis.major_label_overrides = dict(enumerate(bands))
         plot.xaxis.major_label_orientation = 0.9
         plot.axis.major_label_text_font_size = "9px"
         plot.segment("x", "low", "x", "high", source=self.fluxes, line_color="color", line_width=1.5)
-        plot.scatter("x", "flux", source=self.fluxes, size=6, color="color")
+        dots = plot.scatter("x", "flux", source=self.fluxes, size=6, color="color")
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@id"), ("", "@note")]))
         return plot
 
     def _overlays(self, plot: figure, *, size: int) -> None:
@@ -205,12 +221,16 @@ class CutoutView:
     def _legend(plot: figure) -> None:
         # The markers of one layer differ by row, which a legend cannot show: layers with a point nowhere stand for them.
         empty = ColumnDataSource({"x": [np.nan], "y": [np.nan]}, name="legend")
-        for state, (marker, colour) in STATES.items():
+        drawn = {"selected": ("circle", ORANGE), "proposed": ("circle", GREY), "counter-image": ("diamond_cross", GREY)}
+        for state, (marker, colour) in {**STATES, **drawn}.items():
             plot.scatter(
                 "x", "y", source=empty, marker=marker, size=10, fill_color=None, line_color=colour, line_width=2,
-                legend_label=state,
+                line_dash="dotted" if state == "proposed" else "solid", legend_label=state,
             )  # fmt: skip
+        for what, colour, dash in (("contour", _CONTOUR, "dashed"), ("critical", _CRITICAL, "solid")):
+            plot.line("x", "y", source=empty, line_width=1.5, line_color=colour, line_dash=dash, legend_label=what)
         legend_below(plot)
+        plot.legend[0].ncols = 6
         plot.legend[0].click_policy = "none"
 
     # ---- filling ---------------------------------------------------------------------------
@@ -283,7 +303,7 @@ class CutoutView:
             "state": list(markers.states),
             "marker": [STATES[state][0] for state in markers.states],
             "color": [STATES[state][1] for state in markers.states],
-            "note": list(markers.notes),
+            **{name: [note[i] for note in markers.notes] for i, name in enumerate(_NOTES)},
         }
 
     def fill_picked(self, x: np.ndarray, y: np.ndarray, ids: Sequence[str]) -> None:
@@ -298,11 +318,13 @@ class CutoutView:
         """
         self.picked.data = {"x": np.array(x, dtype=float), "y": np.array(y, dtype=float), "id": list(ids)}
 
-    def fill_fluxes(self, flux: np.ndarray, error: np.ndarray) -> None:
+    def fill_fluxes(self, ids: Sequence[str], flux: np.ndarray, error: np.ndarray) -> None:
         """Show the fluxes of clumps.
 
         Parameters
         ----------
+        ids : sequence of str
+            Identifiers.
         flux, error : ndarray, shape (clumps, bands)
             In nJy; NaN where not measured.
         """
@@ -315,11 +337,34 @@ class CutoutView:
             "low": low.ravel(),
             "high": high.ravel(),
             "color": [colour for colour in colours for _ in range(bands)],
+            "id": [name for name in ids for _ in range(bands)],
+            "note": [
+                f"{band} {with_error(value, err)} nJy"
+                for values, errors in zip(flux, error, strict=True)
+                for band, value, err in zip(self.bands, values, errors, strict=True)
+            ],
         }
+        title = "flux [nJy]" if n else _NO_FLUXES
+        if self.figures["fluxes"].title.text != title:
+            self.figures["fluxes"].title.text = title
         if np.isfinite(high).any():
             bottom, top = min(float(np.nanmin(low)), 0.0), float(np.nanmax(high))
             margin = 0.06 * ((top - bottom) or 1.0)
             self.figures["fluxes"].y_range.update(start=bottom - margin, end=top + margin)
+
+    def name_cutout(self, title: str) -> None:
+        """Say what the large image is.
+
+        Parameters
+        ----------
+        title : str
+            What it is; plain text, as names may come from a file.
+        """
+        # Bokeh takes these signs for the begin of a formula.
+        for sign in ("$$", "\\(", "\\["):
+            title = title.replace(sign, sign[0] + "\u2009" + sign[1])
+        if self.figures["cutout"].title.text != title:
+            self.figures["cutout"].title.text = title
 
     def name_residual(self, title: str) -> None:
         """Say what the residual is.
