@@ -23,6 +23,9 @@ from sc_lab.units import FloatArray, value_in
 
 __all__ = ["Band"]
 
+#: Most pixels of one cut-out: 2 x 8 bytes each, with room for what is made of them.
+_MOST_PIXELS = 400_000_000
+
 
 class Band:
     """One band of a field. Made by `Field.from_files` or `Field.from_arrays`.
@@ -165,10 +168,21 @@ class Band:
         data, error : ndarray, shape (ny, nx)
             Float64, nJy per pixel. ``data`` is NaN outside the mosaic and where the file has no value; ``error`` is
             NaN wherever a pixel cannot be used: there, masked, or an error that is zero, negative or not finite.
+
+        Raises
+        ------
+        InputError
+            If an index is no whole number, or the rectangle has no pixel or more than fit into memory.
         """
         x0, y0, nx, ny = (_whole(v, k) for v, k in ((x0, "x0"), (y0, "y0"), (nx, "nx"), (ny, "ny")))
         if nx < 1 or ny < 1:
             msg = f"a cut-out of {nx} x {ny} pixels has no pixel; nx and ny are at least 1"
+            raise InputError(msg)
+        if nx * ny > _MOST_PIXELS:
+            msg = (
+                f"a cut-out of {nx} x {ny} pixels does not fit into memory; give a smaller one, "
+                f"{self.name} has {self.shape[1]} x {self.shape[0]}"
+            )
             raise InputError(msg)
         left, right = max(x0, 0), min(x0 + nx, self.shape[1])
         bottom, top = max(y0, 0), min(y0 + ny, self.shape[0])
@@ -329,8 +343,12 @@ class Band:
 
 def _whole(value: Any, name: str) -> int:
     """Return a pixel index as an int."""
-    number = int(value) if np.isfinite(value) else 0
-    if number != value:
-        msg = f"{name} is {value}; a cut-out begins at a whole pixel: give an integer"
+    number: int | None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or number != value:
+        msg = f"{name} is {value!r}; a cut-out begins at a whole pixel: give an integer"
         raise InputError(msg)
     return number

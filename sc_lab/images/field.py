@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -18,6 +19,7 @@ from sc_lab.images.band import Band
 from sc_lab.images.fitsfiles import UNPACK_LIMIT, ArrayPixels, PixelSource, hdu_headers, open_image
 from sc_lab.images.headers import assumed_wcs, header_pixel_scale, read_wcs, unit_to_njy, wcs_pixel_scale
 from sc_lab.images.psf import Psf, as_psf
+from sc_lab.units import value_in
 
 __all__ = ["REFERENCE_ORDER", "Field"]
 
@@ -136,7 +138,7 @@ class Field:
         wcs : mapping, optional
             Sky coordinates by band: a `~astropy.wcs.WCS`, a header, a path, or the name of another band on the
             same grid.
-        pixel_scales : mapping or float, optional
+        pixel_scales : mapping, float or `~astropy.units.Quantity`, optional
             Arcsec per pixel of images without sky coordinates; a tangent projection is then assumed, centred on the
             image at RA = Dec = 0.
         psf_scales : mapping or float, optional
@@ -222,14 +224,14 @@ class Field:
 
         Parameters
         ----------
-        images : mapping of str to ndarray, shape (ny, nx)
-            Pixels by band; not copied.
+        images : mapping of str to ndarray or `~astropy.units.Quantity`, shape (ny, nx)
+            Pixels by band; not copied. The unit of a Quantity is that of the band.
         errors, weights, psfs, pixel_scales, psf_scales, energy_fractions, masks, skies, noise_scale : optional
-            As in `from_files`, arrays instead of paths.
+            As in `from_files`, arrays instead of paths. Errors with a unit are converted to the image's.
         wcs : mapping or `~astropy.wcs.WCS`, optional
             Sky coordinates by band, or one for all.
         units : mapping or str, optional
-            Unit of the pixels.
+            Unit of the pixels that have none of their own.
         reference, name, galaxies, lenses : optional
             As in `from_files`.
 
@@ -237,8 +239,14 @@ class Field:
         -------
         Field
             The field.
+
+        Raises
+        ------
+        InputError
+            If an array cannot be used, or ``units`` says another unit than the array's own.
         """
         images = _by_band(images, "images")
+        units = {band: _own_unit(data, _pick(units, band, images, "units"), band) for band, data in images.items()}
         loose: dict[str, dict[str, Any]] = {
             band: {"pixels": _array(data, f"images[{band!r}]"), "header": None, "remarks": [], "source": "array"}
             for band, data in images.items()
@@ -295,7 +303,8 @@ class Field:
             layers: dict[str, Any] = {}
             for kind, given in maps.items():
                 if name in given:
-                    layers[kind], said = _layer(given[name], name, kind, unpack_limit, item["header"])
+                    value = _in_image_unit(given[name], kind, factor, scale, name)
+                    layers[kind], said = _layer(value, name, kind, unpack_limit, item["header"])
                     cautions += said
             if "error" not in layers and "weight" not in layers:
                 kind, pixels, said = _beside(item["source"], item["pixels"], name, unpack_limit)
@@ -462,6 +471,33 @@ def _pick(given: Any, band: str, bands: Mapping[str, Any], name: str) -> Any:
     return given
 
 
+def _own_unit(data: Any, said: Any, band: str) -> Any:
+    """Return the unit of an array: its own, else what is said about it."""
+    own = getattr(data, "unit", None)
+    if own is None:
+        return said
+    if said is not None and str(said) not in ("nJy", str(own)):
+        msg = (
+            f"images[{band!r}] is in {str(own)!r}, but units says {str(said)!r}; leave units= out, or give bare numbers"
+        )
+        raise InputError(msg)
+    return own
+
+
+def _in_image_unit(value: Any, kind: str, factor: float, scale: float, band: str) -> Any:
+    """Return a layer without its unit, as numbers in the image's."""
+    own = getattr(value, "unit", None)
+    if own is None or kind == "mask":
+        return value
+    if kind == "weight":
+        msg = f"the weights of {band} have the unit {str(own)!r}; give bare numbers, the image's unit to the power -2"
+        raise InputError(msg)
+    numbers = getattr(value, "value", value)
+    if str(own) == "":
+        return numbers
+    return numbers * (unit_to_njy(own, None, scale, f"{kind} of {band}")[0] / factor)
+
+
 def _array(value: Any, name: str) -> ArrayPixels:
     """Return an array as a source of pixels."""
     data = np.asanyarray(getattr(value, "value", value))
@@ -531,7 +567,8 @@ def _coordinates(
                 f'pixel_scales={{"{name}": 0.03}}, or coordinates by wcs='
             )
             raise InputError(msg)
-        if not (np.isfinite(scale) and scale > 0):
+        size = value_in(scale, u.arcsec, f"pixel_scales of {name}")
+        if size.ndim or not (np.isfinite(size) and size > 0):
             msg = f"pixel_scales[{name!r}] is {scale}; give arcsec per pixel, above 0"
             raise InputError(msg)
         others = [o for o in out if o not in waiting]
@@ -545,11 +582,11 @@ def _coordinates(
         said = [
             *remarks,
             (
-                f'{name}: no sky coordinates; a tangent projection of {scale:g}"/px ({origin}) centred on the image at '
+                f'{name}: no sky coordinates; a tangent projection of {float(size):g}"/px ({origin}) centred on the image at '
                 "RA = Dec = 0, north up, is assumed"
             ),
         ]
-        out[name] = assumed_wcs(shape, float(scale)), said
+        out[name] = assumed_wcs(shape, float(size)), said
     return out
 
 
@@ -579,7 +616,7 @@ def _layer(
     image_header: fits.Header | None,
 ) -> tuple[PixelSource | float, list[str]]:
     """Return an error map, weight map, mask or sky frame that the caller gives."""
-    if isinstance(value, (int, float)) and kind == "error":
+    if isinstance(value, (int, float, np.number)) and kind == "error":
         if not (np.isfinite(value) and value > 0):
             msg = f"errors[{band!r}] is {value}; give a standard deviation above 0, in the image's unit"
             raise InputError(msg)

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -407,3 +408,43 @@ def test_a_nine_band_field_of_15000_squared_opens_with_flat_memory(tmp_path):
     assert (error[10, 10:60] == 3).all()
     # One band alone holds 900 MB; what is allowed here are headers, tiles of 128^2 and the cut-out.
     assert peak < 20e6
+
+
+def test_arrays_with_units_mean_their_units():
+    """A microjansky is a thousand nanojansky, whichever way it is said."""
+    noise = np.random.default_rng(1).normal(0, 1, (40, 40))
+    field = Field.from_arrays({"F150W": noise * u.uJy}, errors={"F150W": 2000 * u.nJy}, pixel_scales=20 * u.mas)
+    data, error = field["F150W"].cutout(0, 0, 40, 40)
+    np.testing.assert_allclose(data, 1000 * noise)
+    np.testing.assert_allclose(error, 2000.0)
+    assert field["F150W"].pixel_scale == pytest.approx(0.02)
+    maps = Field.from_arrays(
+        {"F150W": noise * u.uJy}, errors={"F150W": np.full((40, 40), 3.0) * u.nJy}, pixel_scales=0.02
+    )
+    np.testing.assert_allclose(maps["F150W"].cutout(0, 0, 2, 2)[1], 3.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"images": {"F150W": np.ones((20, 20)) * u.uJy}, "units": "10 nJy"}, "leave units= out"),
+        ({"images": {"F150W": np.ones((20, 20)) * u.m}}, "'m' is no flux"),
+        ({"errors": {"F150W": 1 * u.m}}, "'m' is no flux"),
+        ({"weights": {"F150W": np.ones((20, 20)) / u.nJy**2}}, "bare numbers"),
+        ({"pixel_scales": "fine"}, "not numeric"),
+        ({"pixel_scales": 2 * u.s}, "does not convert"),
+    ],
+)
+def test_units_that_contradict_are_refused_in_words(options, words):
+    given = {"images": {"F150W": np.ones((20, 20))}, "pixel_scales": 0.02} | options
+    with pytest.raises(InputError, match=words):
+        Field.from_arrays(given.pop("images"), **given)
+
+
+@pytest.mark.parametrize(
+    ("box", "words"), [(("a", 0, 3, 3), "whole pixel"), ((0, 0, 10**6, 10**6), "does not fit into memory")]
+)
+def test_a_cutout_that_cannot_be_is_refused_in_words(box, words):
+    band = Field.from_arrays({"F150W": np.ones((20, 20))}, errors={"F150W": 1.0}, pixel_scales=0.02)["F150W"]
+    with pytest.raises(InputError, match=words):
+        band.cutout(*box)
