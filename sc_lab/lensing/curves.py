@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sc_lab.errors import InputError
 from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ __all__ = ["trace"]
 
 #: Side of a cell of the first, coarse grid [arcsec], in boxes of 20 arcsec and more.
 _COARSE = 1.0
+
+#: Most points of the finest grid, which keeps its numbers below a gigabyte.
+_MOST_POINTS = 1e7
 
 
 def trace(
@@ -40,6 +44,11 @@ def trace(
     list of ndarray
         Lines [arcsec], each of shape (n, 2); a closed one ends where it starts.
 
+    Raises
+    ------
+    InputError
+        If the bounds have no area, or the step is not above 0 or so small that the grid would fill the memory.
+
     Notes
     -----
     A coarse grid, kept with the model for every redshift, shows in which cells the eigenvalue changes sign. They,
@@ -48,7 +57,21 @@ def trace(
     from contourpy import contour_generator
 
     # In a small box a critical curve may pass between the corners of a cell of an arcsecond.
-    side = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
+    width, height = bounds[1] - bounds[0], bounds[3] - bounds[2]
+    if not (0 < width < np.inf and 0 < height < np.inf):
+        msg = f"bounds are {bounds}; give x from, x to, y from, y to [arcsec], each to larger than its from"
+        raise InputError(msg)
+    if not 0 < step < np.inf:
+        msg = f"step is {step}; give a distance of points above 0 [arcsec], such as 0.25"
+        raise InputError(msg)
+    finest = np.sqrt(width * height / _MOST_POINTS)
+    if step < finest:
+        msg = (
+            f"step is {step:g} arcsec, {width * height / step**2:.1e} points in {width:g} x {height:g} arcsec; "
+            f"give at least {finest:.2g} or smaller bounds"
+        )
+        raise InputError(msg)
+    side = max(width, height)
     coarse = max(min(_COARSE, side / 20.0), step)
     gx, gy, kappa, g1, g2 = lens.jacobian_grid(bounds, coarse)
     values = _eigenvalue(ratio, kind, kappa, g1, g2)

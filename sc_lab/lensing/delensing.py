@@ -113,8 +113,8 @@ def delens(
     pixel_scale : float or `~astropy.units.Quantity`, optional
         Size of the reference pixel [arcsec]; None takes it from the metadata of ``fits``.
     pixel_to_sky : array_like, optional
-        Matrix from pixel offsets (x, y) to offsets West and North [arcsec], shape (2, 2) or (n, 2, 2). None means
-        an image with North up and East to the left.
+        Matrix from pixel offsets (x, y) to offsets West and North [arcsec], shape (2, 2) or (n, 2, 2). None takes
+        it from the metadata of ``fits``; where they have none, North is up and East to the left.
     limit_std : float
         Resolution limit of the standard deviation [pixel] where the fits give no limit of their own.
     limit : {"fit", "fixed", "psf"}
@@ -259,6 +259,9 @@ def _pixel_matrix(fits: QTable, pixel_scale: Any, pixel_to_sky: Any, n: int) -> 
             msg = f"pixel_to_sky has the shape {matrix.shape}; give (2, 2) or ({n}, 2, 2)"
             raise InputError(msg)
         return np.broadcast_to(matrix, (n, 2, 2))
+    turned = fits.meta.get("photometry", {}).get("pixel_to_sky")
+    if pixel_scale is None and turned is not None:
+        return np.broadcast_to(1000.0 * np.asarray(turned, dtype=float), (n, 2, 2))
     if pixel_scale is None:
         pixel_scale = fits.meta.get("photometry", {}).get("pixel_scale")
     if pixel_scale is None:
@@ -292,9 +295,10 @@ def _sky_covariance(fits: QTable, scale: FloatArray) -> FloatArray:
 # ---- flags ------------------------------------------------------------------------------
 def _basic_flags(lens: LensModel, z: FloatArray, best: Magnification) -> npt.NDArray[np.int64]:
     flags = np.zeros(z.shape, dtype=np.int64)
-    flags[z <= lens.z_lens] |= LensFlag.FOREGROUND
-    flags[~np.isfinite(z)] |= LensFlag.NO_REDSHIFT
-    flags[np.isfinite(z) & np.isnan(best.mu)] |= LensFlag.OUTSIDE
+    known = np.isfinite(z) & (z >= 0)
+    flags[known & (z <= lens.z_lens)] |= LensFlag.FOREGROUND
+    flags[~known] |= LensFlag.NO_REDSHIFT
+    flags[known & np.isnan(best.mu)] |= LensFlag.OUTSIDE
     flags[np.abs(best.mu) > _NEAR_MU] |= LensFlag.NEAR_CRIT
     return flags
 

@@ -307,9 +307,11 @@ class LensModel(ABC):
         Returns
         -------
         ndarray
-            Shape of ``z``; 0 at or in front of the lens, NaN where the redshift is not finite.
+            Shape of ``z``; 0 at or in front of the lens, NaN where the redshift is not finite or below 0, which in
+            catalogues (-1, -99) means that there is none.
         """
         z = value_in(z, u.one, "z")
+        z = np.where(z < 0, np.nan, z)
         known = self._efficiency
         for each in set(np.unique(z[np.isfinite(z)]).tolist()) - known.keys():
             known[each] = 0.0
@@ -575,7 +577,7 @@ class LensModel(ABC):
         Raises
         ------
         InputError
-            If the source is not behind the lens or the kind is unknown.
+            If the source is not behind the lens, the kind is unknown, or bounds and step make no grid or one too large.
         """
         from sc_lab.lensing.curves import trace
 

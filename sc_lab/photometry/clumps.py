@@ -164,6 +164,12 @@ def fit_clumps(
         field, reference, mode, bands, fallback, box, centre, pair_distance, correlated_noise
     )
     engine = choose_engine(engine)
+    if not isinstance(clumps, Table):
+        msg = f"clumps is {type(clumps).__name__}; give a table with the columns id, ra and dec [deg]"
+        raise InputError(msg)
+    if previous is not None and not isinstance(previous, Table):
+        msg = f"previous is {type(previous).__name__}; give an earlier result of fit_clumps, or None"
+        raise InputError(msg)
     missing = [name for name in ("id", "ra", "dec") if name not in clumps.colnames]
     if missing:
         msg = f"the clump table lacks {', '.join(missing)}; it needs id, ra and dec [deg]"
@@ -212,13 +218,14 @@ def _settings(
     if centre not in ("prior", "free", "fixed"):
         msg = f"centre={centre!r} is not known; choose 'prior', 'free' or 'fixed'"
         raise InputError(msg)
-    if box % 2 == 0 or not 5 <= box <= 31:
-        msg = f"box={box} is not usable; give an odd side from 5 to 31 px (9 in the paper)"
+    if not isinstance(box, (int, float, np.number)) or box % 2 != 1 or not 5 <= box <= 31:
+        msg = f"box={box!r} is not usable; give an odd side from 5 to 31 px (9 in the paper)"
         raise InputError(msg)
-    if not 0 <= pair_distance <= 20:
-        msg = f"pair_distance={pair_distance} is not usable; give 0 to 20 px (4 in the paper)"
+    if not isinstance(pair_distance, (int, float, np.number)) or not 0 <= pair_distance <= 20:
+        msg = f"pair_distance={pair_distance!r} is not usable; give 0 to 20 px (4 in the paper)"
         raise InputError(msg)
     cautions: list[str] = []
+    bands, fallback = ([each] if isinstance(each, str) else each for each in (bands, fallback))
     names = tuple(dict.fromkeys(str(name).upper() for name in (field.names if bands is None else bands)))
     for name in names:
         field[name]  # a band that is not there is an error here, before any work
@@ -461,6 +468,7 @@ class _Shapes:
         out.meta["photometry"] = {
             "settings": _as_meta(settings),
             "pixel_scale": float(scale),
+            "pixel_to_sky": _pixel_to_sky(self.band),
             "std_limit": STD_LIMIT,
             "extended_above": EXTENDED,
             "psf_fwhm": {n: float(self.field[n].psf.fwhm) for n in settings.bands if self.field[n].psf is not None},
@@ -472,6 +480,15 @@ class _Shapes:
 def _as_meta(settings: _Settings) -> dict[str, Any]:
     """Return the options as plain values, which any table format keeps."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(settings).items()}
+
+
+def _pixel_to_sky(band: Any) -> list[list[float]]:
+    """Return the matrix from pixel offsets to offsets West and North [arcsec] in the middle of a band."""
+    x, y = (band.shape[1] - 1) / 2, (band.shape[0] - 1) / 2
+    ra, dec = (np.asarray(each) for each in band.to_sky(np.array([x, x + 1, x]), np.array([y, y, y + 1])))
+    west = -((ra - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec[0])) * 3600.0
+    north = (dec - dec[0]) * 3600.0
+    return [[float(west[1]), float(west[2])], [float(north[1]), float(north[2])]]
 
 
 @dataclass(frozen=True, eq=False)

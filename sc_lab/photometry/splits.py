@@ -56,7 +56,7 @@ def propose_splits(
     Raises
     ------
     InputError
-        If the band has no PSF or no fluxes in the table.
+        If the band has no PSF or no fluxes in the table, or the table is no result of `fit_clumps`.
 
     Notes
     -----
@@ -66,6 +66,9 @@ def propose_splits(
     along the major axis. dBIC = gain in chi^2 - 6 ln(pixels); the gain is divided by the
     inflation of variances where the noise is correlated. Only clumps that were fitted alone are tried.
     """
+    if "photometry" not in table.meta:
+        msg = "the table is no result of fit_clumps (its metadata have no 'photometry'); fit the clumps first"
+        raise InputError(msg)
     settings = table.meta["photometry"]["settings"]
     name = settings["reference"] if band is None else str(band).upper()
     image = field[name]

@@ -255,3 +255,26 @@ def test_an_empty_table_stays_empty(fits, cluster):
 def test_what_is_missing_is_said(fits, best, change, words):
     with pytest.raises(InputError, match=words):
         change(fits, best)
+
+
+def test_shapes_in_the_source_plane_do_not_turn_with_the_mosaic(fits, cluster):
+    """A mosaic turned by 40 degrees shows turned ellipses; its metadata turn them back."""
+    some = fits[:5]
+    some.meta = {"photometry": {"pixel_scale": SCALE}}
+    plain = delens(some, cluster, 2.0, n_draws=3)
+    c, s = np.cos(np.radians(40.0)), np.sin(np.radians(40.0))
+    turn = np.array([[c, -s], [s, c]])  # from turned pixels to West and North
+    xx, yy, xy = (np.asarray(getattr(some[name], "value", some[name])) for name in ("cov_xx", "cov_yy", "cov_xy"))
+    shape = turn.T @ np.array([[xx, xy], [xy, yy]]).transpose(2, 0, 1) @ turn
+    other = some.copy()
+    other["cov_xx"], other["cov_yy"], other["cov_xy"] = shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]
+    other.meta = {"photometry": {"pixel_scale": SCALE, "pixel_to_sky": (SCALE * turn).tolist()}}
+    turned = delens(other, cluster, 2.0, n_draws=3)
+    for name in ("source_std_maj", "source_std_min", "source_theta"):
+        np.testing.assert_allclose(turned[name].value, plain[name].value, rtol=1e-9)
+
+
+def test_a_redshift_of_minus_one_is_flagged_as_none(fits, cluster):
+    out = delens(fits[:2], cluster, [-1.0, 2.0], n_draws=3)
+    assert int(out["lens_flags"][0]) == int(LensFlag.NO_REDSHIFT)
+    assert np.isnan(out["mu"][0])

@@ -199,3 +199,24 @@ def test_shapes_are_kept(cluster):
 
 def test_a_critical_curve_is_infinite_without_a_warning():
     assert np.isinf(magnification_of(0.5, 0.5, 0.0).mu_t)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"step": 0.0}, "step is 0"),
+        ({"step": -1.0}, "step is -1"),
+        ({"step": np.nan}, "step is nan"),
+        ({"step": 1e-6}, "points in"),
+        ({"bounds": (5.0, -5.0, -5.0, 5.0)}, "bounds are"),
+        ({"bounds": (-1e9, 1e9, -1e9, 1e9)}, "smaller bounds"),
+    ],
+)
+def test_curves_that_would_fill_the_memory_are_refused_in_words(cluster, options, words):
+    with pytest.raises(InputError, match=words):
+        cluster.critical_curves(2.0, **options)
+
+
+def test_a_redshift_below_zero_is_no_redshift(cluster):
+    """Catalogues write -1 or -99 where there is none; that is no source in front of the lens."""
+    assert np.isnan(cluster.magnification(342.181, -44.531, [-1.0, -99.0]).mu).all()

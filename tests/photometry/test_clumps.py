@@ -7,11 +7,12 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.table import QTable, vstack
+from astropy.wcs import WCS
 from photometry_scenes import make_small_field, psf_of, tangent_wcs
 
 from sc_lab.errors import InputError, ScLabError, ScLabWarning
 from sc_lab.images import Field
-from sc_lab.photometry import PhotometryFlag, fit_clumps
+from sc_lab.photometry import PhotometryFlag, fit_clumps, propose_splits
 
 
 def width(values):
@@ -318,3 +319,50 @@ def test_tables_that_do_not_tell_clumps_apart_are_refused(small_field):
         fit_clumps(field, table["id", "ra"])
     with pytest.raises(InputError, match="'c1' stands in 2 rows"):
         fit_clumps(field, vstack([table[:3], table[1:2]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"box": "9"}, "box='9'"),
+        ({"box": None}, "box=None"),
+        ({"box": 9.5}, "box=9.5"),
+        ({"pair_distance": "4"}, "pair_distance='4'"),
+        ({"previous": 5}, "previous is int"),
+        ({"clumps": [1, 2]}, "clumps is list"),
+        ({"clumps": None}, "clumps is NoneType"),
+    ],
+)
+def test_options_of_another_kind_are_refused_in_words(small_field, options, words):
+    field, table, _ = small_field
+    given = {"clumps": table} | options
+    with pytest.raises(InputError, match=words):
+        fit_clumps(field, given.pop("clumps"), **given)
+
+
+def test_one_band_may_be_named_without_a_list(small_field):
+    field, table, _ = small_field
+    one = fit_clumps(field, table[:3], bands="F150W")
+    assert one.meta["photometry"]["settings"]["bands"] == ["F150W"]
+
+
+def test_proposals_need_a_measured_table(small_field):
+    field, table, _ = small_field
+    with pytest.raises(InputError, match="no result of fit_clumps"):
+        propose_splits(field, table)
+
+
+@pytest.mark.parametrize(("turn", "flip"), [(0.0, False), (37.0, False), (200.0, True)])
+def test_the_metadata_turn_pixels_to_the_sky(turn, flip):
+    """One step in x and one in y, west and north [arcsec], on turned and mirrored mosaics across RA = 0."""
+    wcs = WCS(naxis=2)
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    east = 1 if flip else -1
+    wcs.wcs.crpix, wcs.wcs.crval, wcs.wcs.ctype = [30, 30], [359.9999, -30.0], ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.cd = 0.02 / 3600 * np.array([[east * c, -east * s], [s, c]])
+    noise = np.random.default_rng(2).normal(0, 1, (60, 60))
+    field = Field.from_arrays({"F150W": noise}, errors={"F150W": 1.0}, psfs={"F150W": psf_of()}, wcs=wcs)
+    table = QTable({"id": ["a"], "ra": [359.9999] * u.deg, "dec": [-30.0] * u.deg})
+    matrix = fit_clumps(field, table).meta["photometry"]["pixel_to_sky"]
+    # The tangent plane is flat to 1e-9 within an arcsecond of its centre; degrees keep 1e-9 arcsec.
+    np.testing.assert_allclose(matrix, 0.02 * np.array([[-east * c, east * s], [s, c]]), atol=1e-8)
