@@ -122,6 +122,9 @@ def detect_clumps(
     pixel, refined by a parabola.
     An id is the galaxy's name, a point and a number that rises as the S/N falls, so a lower threshold only adds.
     """
+    if not hasattr(field, "reference"):
+        msg = f"field is {type(field).__name__}; give a Field, such as Field.from_arrays makes of images"
+        raise InputError(msg)
     name = field.reference if band is None else str(band)
     image = field[name]
     jobs = list(_jobs(field, image, region, margin))

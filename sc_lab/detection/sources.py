@@ -118,7 +118,19 @@ def find_peaks(
     if noise not in {"map", "measured"}:
         msg = f"noise is {noise!r}; choose 'map' or 'measured'"
         raise InputError(msg)
-    limit = DEFAULT_THRESHOLDS[method] if threshold is None else float(threshold)
+    limit = DEFAULT_THRESHOLDS[method] if threshold is None else _number(threshold, "threshold")
+    for name, value, least, most in (
+        ("min_area", min_area, 1, math.inf),
+        ("deblend_levels", deblend_levels, 1, math.inf),
+        ("deblend_contrast", deblend_contrast, 0, 1),
+        ("template_std", template_std, 0, math.inf),
+        ("host_size", host_size, 1, math.inf),
+    ):
+        if not least <= _number(value, name) <= most:
+            msg = f"{name} is {value}; give a number of at least {least}" + (
+                f" and at most {most}" if most == 1 else ""
+            )
+            raise InputError(msg)
     if not (limit > 0 and math.isfinite(limit)):
         msg = f"threshold is {threshold}; give a number of standard deviations greater than zero"
         raise InputError(msg)
@@ -190,6 +202,15 @@ def find_peaks(
     table = table[np.argsort(-snr, kind="stable")]
     table.meta["noise_ratio"] = ratio
     return table
+
+
+def _number(value: Any, name: str) -> float:
+    """Return an option as a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        msg = f"{name} is {value!r}; give a number"
+        raise InputError(msg) from None
 
 
 def measured_noise(data: FloatArray, error: FloatArray | None = None) -> float:

@@ -244,12 +244,23 @@ def test_the_search_tells_how_far_it_is_and_can_be_stopped(mock, monkeypatch):
         ({"host": "fit"}, "choose one of median, mesh, none"),
         ({"host_size": 20}, "size is 20; a running median needs an odd number"),
         ({"noise": "guess"}, "choose 'map' or 'measured'"),
+        ({"threshold": "high"}, "threshold is 'high'; give a number"),
+        ({"host_size": "wide"}, "host_size is 'wide'; give a number"),
+        ({"min_area": -1}, "min_area is -1; give a number of at least 1"),
+        ({"deblend_levels": 0}, "deblend_levels is 0"),
+        ({"deblend_contrast": 7}, "at most 1"),
         ({"mask": np.zeros((3, 3), dtype=bool)}, r"mask has the shape \(3, 3\), the image \(40, 40\)"),
     ],
 )
 def test_options_that_do_not_exist_are_refused_in_words(options, words):
     with pytest.raises(InputError, match=words):
         find_peaks(np.ones((40, 40)), np.ones((40, 40)), **options)
+
+
+@pytest.mark.parametrize("field", [None, np.ones((40, 40))])
+def test_something_else_than_a_field_is_refused_in_words(field):
+    with pytest.raises(InputError, match="give a Field"):
+        detect_clumps(field)
 
 
 def test_region_in_words_is_refused(mock):
