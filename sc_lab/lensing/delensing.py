@@ -134,7 +134,7 @@ def delens(
     `~astropy.table.QTable`
         Row by row with ``fits``. Of the catalogue's columns: mu, mu_t (absolute, medians of the realisations) with
         errors, mu_<model> and mu_t_<model>, r_eff [pc] with errors, r_eff_is_limit. Beside them: best_mu, best_mu_t,
-        best_mu_r (signed, of the best model), mu_spread (largest over smallest |mu| among the models), effective_mu
+        best_mu_r (signed, of the best model), lens_spread (largest over smallest |mu| among the models), effective_mu
         (over the image), source_std_maj, source_std_min [mas], source_theta [deg] (from West towards North), and
         lens_flags (bits of `LensFlag`).
 
@@ -192,7 +192,7 @@ def delens(
     out["best_mu"], out["best_mu_t"], out["best_mu_r"] = best.mu, best.mu_t, best.mu_r
     if len(models) > 1:
         every = np.stack([np.asarray(out["mu" if k == 0 else f"mu_{name}"]) for k, name in enumerate(models)])
-        out["mu_spread"] = np.max(every, axis=0) / np.min(every, axis=0)
+        out["lens_spread"] = np.max(every, axis=0) / np.min(every, axis=0)
 
     scale = _pixel_matrix(fits, pixel_scale, pixel_to_sky, n)
     if scale is not None and all(name in fits.colnames for name in ("cov_xx", "cov_yy", "cov_xy")):

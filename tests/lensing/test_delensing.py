@@ -165,7 +165,7 @@ def test_models_stand_side_by_side_in_registry_columns(fits, cluster, best, smoo
     assert {"mu", "mu_t", "mu_err_lo", "mu_best", "mu_t_best", "mu_smooth", "mu_t_smooth"} <= set(out.colnames)
     np.testing.assert_allclose(out["mu_best"], np.abs(out["best_mu"]), rtol=1e-12)
     every = np.stack([out["mu"], out["mu_best"], out["mu_smooth"]])
-    np.testing.assert_allclose(out["mu_spread"], every.max(axis=0) / every.min(axis=0))
+    np.testing.assert_allclose(out["lens_spread"], every.max(axis=0) / every.min(axis=0))
     named = delens(fits, {"M1": cluster, "M2": best})
     assert "mu_m2" in named.colnames
     catalog = QTable({"id": fits["id"], "z": fits["z"]})
