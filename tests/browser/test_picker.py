@@ -213,6 +213,29 @@ def test_the_picker_follows_the_theme(page: Browser) -> None:
     until_shown(page, "clumps", "id", before)
 
 
+@pytest.mark.parametrize("width", [1400, 1800])
+def test_nothing_is_cut_off_and_the_page_is_used(page: Browser, width: int) -> None:
+    """The cut-outs share the width of the pane with square frames, none beyond its edge."""
+    size = page.page.viewport_size
+    try:
+        page.page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for("(w) => window.innerWidth === w", width)
+        page.pause(0.5)
+        right, sides = page.js(
+            """() => { const pane = document.querySelector('.sc-lab-pane').getBoundingClientRect();
+            const plots = ['cutout', 'data', 'model', 'residual'].map((n) => __probe.plot(n));
+            const ends = [...plots, __probe.plot('fluxes')].map((p) => p.el.getBoundingClientRect().right);
+            return [pane.right - Math.max(...ends), plots.map((p) => [p.frame.bbox.width, p.frame.bbox.height])]; }"""
+        )
+        # a scroll bar may take some, and rounding a pixel a frame; the large image stops growing at 1.55 times its least
+        assert 0 <= right < 30 or (width == 1800 and sides[0][0] > 700)
+        assert all(abs(across - up) <= 1 for across, up in sides)
+        assert sides[0][0] >= 460
+    finally:
+        page.page.set_viewport_size(size)
+        page.pause(0.3)
+
+
 def test_figures_are_saved_as_pictures(page: Browser, tmp_path: Path) -> None:
     for suffix, head in (("png", b"\x89PNG"), ("svg", b"<svg")):
         path = tmp_path / f"cutout.{suffix}"

@@ -97,6 +97,9 @@ class PaneView {
     this.showLabel();
     this.watchInput();
     this.watchTheme();
+    this.resized = new ResizeObserver(() => this.fit());
+    this.resized.observe(this.box);
+    this.ending.signal.addEventListener("abort", () => this.resized.disconnect());
     shared.panes.add(this);
   }
 
@@ -120,6 +123,7 @@ class PaneView {
     const place = document.createElement("div");
     this.box.replaceChildren(place);
     this.document = doc;
+    this.fit();
     try {
       this.views = await add_document_standalone(doc, place, doc.roots().map(() => place));
     } finally {
@@ -129,6 +133,21 @@ class PaneView {
     doc.on_change((event) => this.changed(event));
     for (const [m, b] of this.waiting.splice(0)) this.patch(m, b);
     this.el.dataset.ready = String(generation);
+  }
+
+  // Figures with square pixels have frames of a fixed size, which a tag makes a share of the pane: [share of the
+  // width, after this many pixels for everything else, least, most]. Each view has its own, so the kernel is not told.
+  fit() {
+    const width = this.el.clientWidth;
+    if (!this.document || !width) return;
+    for (const model of this.document.all_models) {
+      const tag = model.type === "Figure" && model.tags.find((t) => t?.share ?? t?.get?.("share"));
+      if (!tag) continue;
+      const [share, rest, least, most] = tag.share ?? tag.get("share"), beside = tag.beside ?? tag.get?.("beside");
+      const side = Math.round(Math.min(Math.max((width - rest) * share, least), most));
+      if (model.frame_height === side) continue;
+      model.setv(beside ? {width: side + beside, frame_height: side} : {frame_width: side, frame_height: side}, {sync: false});
+    }
   }
 
   drop() {

@@ -192,4 +192,5 @@ def make_sidebar(picker: ClumpPicker, numbers: ui.Widget) -> tuple[ui.Widget, ui
         selected_index=None,
     )
     layout = ui.Layout(width="300px", flex="0 0 300px", overflow="visible", padding="0 10px 0 0")
-    return ui.VBox([*(controls[name] for name in _FIRST), numbers, folded], layout=layout), path
+    # The numbers come last: what grows at a click must not move what is clicked next.
+    return ui.VBox([*(controls[name] for name in _FIRST), folded, numbers], layout=layout), path

@@ -37,6 +37,8 @@ LARGEST = 900
 #: Largest side of a cut-out [px]; wider than `LARGEST` it is sent shrunk.
 WIDEST = 1800
 _SMALLEST = 24
+#: White lies at least this far above black [noise].
+_DEEP = 20.0
 
 
 @dataclass(frozen=True)
@@ -408,6 +410,7 @@ class Channels:
         from sc_lab.images.rgb import lupton
 
         low = self.black + np.asarray(blacks) * self.noise
-        reach = np.maximum(self.white - self.black, self.noise) / np.asarray(gains)
+        # A band of little but noise is not blown up to the brightness of the others.
+        reach = np.maximum(self.white - self.black, _DEEP * self.noise) / np.asarray(gains)
         noise = float(np.hypot.reduce(self.noise * reach.mean() / reach)) / 3
         return lupton(self.images, stretch=stretch * noise, q=q, minimum=low, maximum=low + reach)

@@ -40,11 +40,19 @@ STATES: Final[dict[str, tuple[str, str]]] = {
 SMALL: Final = {"data": "data", "model": "model", "residual": "residual"}
 _FRAME = 460
 _SMALL_FRAME = 188
+#: What a row of the pane has besides the three frames [px]: axis, borders, a scroll bar.
+_BESIDE = 84
+_MOST = 1.55
 _NO_FLUXES = "flux [nJy]: select a clump"
 #: What is said of a clump below the pointer, besides its name and state.
 _NOTES: Final = ("snr", "flux", "size")
 _CONTOUR = ORANGE
 _CRITICAL = VERMILION
+
+
+def _share(frame: int) -> dict[str, list[float]]:
+    """Return what the browser reads of a frame: its share of the width of the pane, and its least and largest side."""
+    return {"share": [frame / (_FRAME + 2 * _SMALL_FRAME), _BESIDE, frame, _MOST * frame]}
 
 
 def _diverging() -> list[str]:
@@ -107,6 +115,7 @@ class CutoutView:
     def _plot(self, name: str, title: str, labels: tuple[str, str], frame: int) -> figure:
         plot = new_figure(name, title, *labels, x_range=self.x_range, y_range=self.y_range)
         # Square pixels: frames of a fixed size over ranges of equal length.
+        plot.tags = [_share(frame)]
         plot.update(sizing_mode="fixed", min_width=None, width=None, height=None, frame_width=frame, frame_height=frame)
         plot.toolbar.active_scroll = plot.select_one(WheelZoomTool)
         # Reset means the whole cut-out, which Python knows.
@@ -119,10 +128,9 @@ class CutoutView:
         plot = self._plot("cutout", "Clumps", (f"x [{axis}]", f"y [{axis}]"), _FRAME)
         plot.image_rgba("image", "x", "y", "dw", "dh", source=self.colour, level="image")
         self._overlays(plot, size=13)
-        hover = HoverTool(
-            renderers=[self.shown[0]],
-            tooltips=[("clump", "@id"), ("", "@state"), ("S/N", "@snr"), ("flux", "@flux"), ("size", "@size")],
-        )
+        told = [("clump", "@id"), ("", "@state"), ("S/N", "@snr"), ("flux", "@flux"), ("size", "@size")]
+        # In a crowd a text for each would cover the image.
+        hover = HoverTool(renderers=[self.shown[0]], tooltips=told, limit=2)
         found = HoverTool(renderers=self._told, tooltips=[("", "@note")])
         plot.add_tools(hover, found)
         self._legend(plot)
@@ -154,7 +162,7 @@ class CutoutView:
     def _fluxes(self, bands: Sequence[str]) -> figure:
         plot = new_figure("fluxes", _NO_FLUXES, "", "", x_range=(-0.5, len(bands) - 0.5), y_range=(0.0, 1.0))
         plot.update(sizing_mode="fixed", min_width=None, width=_SMALL_FRAME + 10, height=None)
-        plot.update(frame_height=_SMALL_FRAME, toolbar_location=None)
+        plot.update(frame_height=_SMALL_FRAME, toolbar_location=None, tags=[{**_share(_SMALL_FRAME), "beside": 10}])
         plot.xaxis.ticker = list(range(len(bands)))
         plot.xaxis.major_label_overrides = dict(enumerate(bands))
         plot.xaxis.major_label_orientation = 0.9
