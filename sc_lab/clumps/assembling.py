@@ -286,7 +286,8 @@ def _join_properties(out: dict[str, npt.NDArray[Any]], properties: Table | None)
 
 def _pixel_to_sky(observation: Observation, fits: QTable) -> FloatArray:
     """Return matrices from offsets in pixels of the reference band to offsets West and North [arcsec]."""
-    band = observation.field[str(fits.meta.get("photometry", {}).get("reference", observation.reference_band))]
+    settings = fits.meta.get("photometry", {}).get("settings", {})
+    band = observation.field[str(settings.get("reference", observation.reference_band))]
     x, y = _number(fits["x"]), _number(fits["y"])
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x, y = np.where(lost, 0.0, x), np.where(lost, 0.0, y)

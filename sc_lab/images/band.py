@@ -26,6 +26,9 @@ __all__ = ["Band"]
 #: Most pixels of one cut-out: 2 x 8 bytes each, with room for what is made of them.
 _MOST_PIXELS = 400_000_000
 
+#: Rows by which a band is told from another: few, so that a large mosaic is not read for it.
+_SAMPLED_ROWS = 48
+
 
 class Band:
     """One band of a field. Made by `Field.from_files` or `Field.from_arrays`.
@@ -238,6 +241,18 @@ class Band:
                 rows = self._image.read(y0, min(y0 + 256, self.shape[0]), 0, self.shape[1])
                 digest.update(np.ascontiguousarray(rows, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Text that tells whether a measurement was made on this band: coordinates, unit, PSF, some rows of pixels."""
+        digest = hashlib.sha256(f"{self.name} {self.shape} {self.to_njy!r} {self.wcs.to_header_string()}".encode())
+        if self.psf is not None:
+            digest.update(f"{self.psf.pixel_scale!r} {self.psf.oversampling} {self.psf.energy_fraction!r}".encode())
+            digest.update(np.ascontiguousarray(self.psf.stamp, dtype="<f8").tobytes())
+        for y in np.unique(np.linspace(0, self.shape[0] - 1, _SAMPLED_ROWS).astype(int)).tolist():
+            for values in self.cutout(0, y, self.shape[1], 1):
+                digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def sky_scatter(self) -> float:
