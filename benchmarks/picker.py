@@ -22,8 +22,8 @@ PLOTS = [
     "density_size",
     "formation",
 ]
-#: Cut-out, data, model, residual and seven population plots.
-ALL = 11
+#: Cut-out, data, model, residual, fluxes and seven population plots.
+ALL = 12
 #: Pixels between a place that is clicked and the next clump: far enough that the click selects none.
 CLEAR = 9.0
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: The cut-outs of the clump picker, and the population plots below them.
-FIGURES = ("cutout", "data", "model", "residual", *POPULATION)
+#: The clump picker, and the population plots below it.
+FIGURES = ("cutout", "data", "model", "residual", "fluxes", *POPULATION)
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = ROOT / "notebooks" / "00_tour.ipynb"
 # Long enough for a kernel that has started to run a cell, had it been told to; the launch itself needs a second or two.
