@@ -124,8 +124,8 @@ def fit_clumps(
     correlated_noise : bool, optional
         Whether errors allow for the correlation of the sky's noise; None does in full mode.
     previous : Table, optional
-        An earlier result with the same options: only what the change of the list touches
-        is fitted again, with the same numbers as from scratch.
+        An earlier result: where options and images are the same, only what the change of the
+        list touches is fitted again, with the same numbers as from scratch; else everything is.
     progress : callable, optional
         Called as ``progress(done, total)``, in clumps times bands.
     cancel : object, optional
@@ -160,6 +160,9 @@ def fit_clumps(
     whose upper limit is r_eff_obs_limit. Fluxes are never clipped at zero; the three-sigma limit
     of a non-detection is three times its error.
     """
+    if not hasattr(field, "reference"):
+        msg = f"field is {type(field).__name__}; give a Field, such as Field.from_files makes of mosaics"
+        raise InputError(msg)
     settings, cautions = _settings(
         field, reference, mode, bands, fallback, box, centre, pair_distance, correlated_noise
     )
@@ -184,7 +187,7 @@ def fit_clumps(
     band = field[settings.reference]
     x, y = (np.asarray(v, dtype=np.float64).reshape(-1) for v in band.to_pixel(ra, dec))
     groups = group_positions(x, y, settings.pair_distance)
-    old = _reusable(previous, settings, ids)
+    old = _reusable(previous, settings, ids, _fingerprints(field, settings))
     coarseness = max(1.0, *(field[name].pixel_scale / band.pixel_scale for name in settings.bands))
     redo = _touched_shapes(old, ids, (ra, dec), x, y, groups, band, settings, coarseness)
     again = _touched_fluxes(old, x, y, redo, field, settings)
@@ -469,6 +472,7 @@ class _Shapes:
             "settings": _as_meta(settings),
             "pixel_scale": float(scale),
             "pixel_to_sky": _pixel_to_sky(self.band),
+            "images": _fingerprints(self.field, settings),
             "std_limit": STD_LIMIT,
             "extended_above": EXTENDED,
             "psf_fwhm": {n: float(self.field[n].psf.fwhm) for n in settings.bands if self.field[n].psf is not None},
@@ -500,11 +504,19 @@ class _Old:
     gone: npt.NDArray[np.int64]
 
 
-def _reusable(previous: Table | None, settings: _Settings, ids: npt.NDArray[np.str_]) -> _Old | None:
-    """Return the earlier table if it was made with the same options."""
+def _fingerprints(field: Any, settings: _Settings) -> dict[str, str]:
+    """Return what tells the pixels, PSFs and coordinates of the bands from those of another field."""
+    return {name: str(field[name].fingerprint) for name in dict.fromkeys((*settings.bands, *settings.fallback))}
+
+
+def _reusable(
+    previous: Table | None, settings: _Settings, ids: npt.NDArray[np.str_], fingerprints: dict[str, str]
+) -> _Old | None:
+    """Return the earlier table if it was made with the same options on the same images."""
     if previous is None or len(previous) == 0:
         return None
-    if previous.meta.get("photometry", {}).get("settings") != _as_meta(settings):
+    about = previous.meta.get("photometry", {})
+    if about.get("settings") != _as_meta(settings) or about.get("images") != fingerprints:
         return None
     row_of = {str(each): i for i, each in enumerate(previous["id"])}
     row = np.array([row_of.get(each, -1) for each in ids.tolist()], dtype=np.int64)

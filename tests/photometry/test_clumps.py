@@ -366,3 +366,26 @@ def test_the_metadata_turn_pixels_to_the_sky(turn, flip):
     matrix = fit_clumps(field, table).meta["photometry"]["pixel_to_sky"]
     # The tangent plane is flat to 1e-9 within an arcsecond of its centre; degrees keep 1e-9 arcsec.
     np.testing.assert_allclose(matrix, 0.02 * np.array([[-east * c, east * s], [s, c]]), atol=1e-8)
+
+
+def test_an_earlier_result_of_other_images_is_not_taken_over(small_field):
+    """With another PSF, other errors or other pixels every clump is fitted again, as from scratch."""
+    field, table, _ = small_field
+    some = table[:6]
+    earlier = fit_clumps(field, some, bands=["F150W"])
+    narrow = field.replace(psfs={"F150W": psf_of("F115W", scale=field["F150W"].pixel_scale)})
+    deeper = field.replace(noise_scale={"F150W": 0.5})
+    brighter = altered(field, "F150W", lambda image, _: np.multiply(image, 2.0, out=image))
+    for other in (narrow, deeper, brighter):
+        again = fit_clumps(other, some, bands=["F150W"], previous=earlier)
+        scratch = fit_clumps(other, some, bands=["F150W"])
+        assert again.meta["photometry"]["refitted"] == scratch.meta["photometry"]["refitted"]
+        assert all(same(again[name], scratch[name]) for name in scratch.colnames)
+    kept = fit_clumps(field, some, bands=["F150W"], previous=earlier)
+    assert kept.meta["photometry"]["refitted"] == [0, 0]
+
+
+@pytest.mark.parametrize("field", [None, np.ones((20, 20))])
+def test_something_else_than_a_field_is_refused_in_words(field):
+    with pytest.raises(InputError, match="give a Field"):
+        fit_clumps(field, QTable({"id": ["a"], "ra": [1.0], "dec": [1.0]}))
