@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sc_lab.cosmology import default_cosmology, describe
 from sc_lab.errors import InputError
 
@@ -75,6 +77,12 @@ class Observation:
             raise InputError(msg)
         if self.centre not in ("prior", "free", "fixed"):
             msg = f"centre is {self.centre!r}; give 'prior', 'free' or 'fixed'"
+            raise InputError(msg)
+        if not isinstance(self.age, (int, float, np.number)) or not 0 < self.age < np.inf:
+            msg = f"age is {self.age!r}; give a number of Myr above 0"
+            raise InputError(msg)
+        if isinstance(self.bands, str):
+            msg = f"bands is {self.bands!r}; give a sequence, such as [{self.bands!r}]"
             raise InputError(msg)
 
     @property

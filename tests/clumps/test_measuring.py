@@ -328,3 +328,17 @@ def test_filters_are_named_in_two_ways(band, micron):
 
 def test_a_band_of_another_name_has_no_wavelength():
     assert np.isnan(wavelength("white"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"age": -1.0}, "age is -1.0"),
+        ({"age": "young"}, "age is 'young'"),
+        ({"age": float("nan")}, "age is nan"),
+        ({"bands": "F150W"}, "give a sequence"),
+    ],
+)
+def test_an_observation_that_cannot_be_is_refused_in_words(options, words):
+    with pytest.raises(InputError, match=words):
+        Observation(field=None, **options)
