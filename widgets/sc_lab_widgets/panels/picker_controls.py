@@ -103,7 +103,7 @@ def make_button(
     Button
         The button.
     """
-    button = ui.Button(description=label, tooltip=tip, layout={"width": "auto"})
+    button = ui.Button(description=label, tooltip=tip, layout={"width": "auto", "padding": "0 8px"})
     button.on_click(lambda _button: guard(action))
     return button
 

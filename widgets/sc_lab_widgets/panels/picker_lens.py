@@ -41,7 +41,7 @@ class LensOverlay:
         lens, galaxy = picker.bench.lens, picker.galaxy
         z = float("nan") if galaxy is None else float(galaxy.z)
         if (curves or counter) and lens is None:
-            picker.message.show("there is no lens model: give the picker one, as in ClumpPicker(field, lens=model)")
+            picker.message.show("there is no lens model: give the field one, as in field.replace(lenses=[model])")
             curves = counter = False
         elif (curves or counter) and not np.isfinite(z):
             picker.message.show("the redshift is not known here; choose a galaxy that has one to see the lens")
