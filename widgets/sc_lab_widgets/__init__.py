@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.histograms import HistogramPanel
     from sc_lab_widgets.panels.mass_function import MassFunctionPanel
     from sc_lab_widgets.panels.picker import ClumpPicker
+    from sc_lab_widgets.panels.psf_stars import PsfStars
     from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
     from sc_lab_widgets.panels.table import TablePanel
     from sc_lab_widgets.workbench import Workbench
@@ -26,6 +27,7 @@ __all__ = [
     "GCColourPanel",
     "HistogramPanel",
     "MassFunctionPanel",
+    "PsfStars",
     "SizeMagnitudePanel",
     "TablePanel",
     "Workbench",
@@ -54,6 +56,7 @@ _HOME = {
     "GCColourPanel": "sc_lab_widgets.panels.gc_colours",
     "HistogramPanel": "sc_lab_widgets.panels.histograms",
     "MassFunctionPanel": "sc_lab_widgets.panels.mass_function",
+    "PsfStars": "sc_lab_widgets.panels.psf_stars",
     "SizeMagnitudePanel": "sc_lab_widgets.panels.size_magnitude",
     "TablePanel": "sc_lab_widgets.panels.table",
     "Workbench": "sc_lab_widgets.workbench",

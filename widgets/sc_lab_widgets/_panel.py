@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ipywidgets as ui
 from bokeh.models import LayoutDOM
 
-from sc_lab.errors import InputError, ScLabError
+from sc_lab.errors import ScLabError
 from sc_lab_widgets._binding import SETTING_CONTROLS, bind
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._host import Host, as_session
 from sc_lab_widgets._keys import KeyBoard
-from sc_lab_widgets._message import Message
 from sc_lab_widgets._pane import BokehPane
+from sc_lab_widgets._shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from bokeh.plotting import figure
 
     from sc_lab.session import Session
     from sc_lab_widgets._pane import Key
@@ -61,7 +58,7 @@ class Controls:
         return list(self.__dict__)
 
 
-class Panel:
+class Panel(Shown):
     """One plot or table of a population, with its controls.
 
     A panel stands alone in a cell, or shares a `Host` with others in a workbench.
@@ -85,18 +82,15 @@ class Panel:
         Where errors are shown.
     """
 
-    #: Title of the panel.
-    title: ClassVar[str] = ""
     #: Settings that the panel offers controls for when it stands alone.
     settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: Any = None, *, host: Host | None = None, **start: Any) -> None:
+        super().__init__()
         self._own_host = host is None
         self.host = Host(as_session(source)) if host is None else host
         self.session: Session = self.host.session
-        self.message = Message()
         self.visible = True
-        self._widget: ui.Widget | None = None
         self._undo: list[Callable[[], None]] = []
         self.view_controls = self._make_view_controls()
         bound = {}
@@ -106,7 +100,6 @@ class Panel:
                 self._undo.append(bind(self.session, control, name, self._report))
                 bound[name] = control
         self.controls = Controls(**bound, **self.view_controls)
-        self.figures: dict[str, figure] = {}
         self.root: LayoutDOM = self._build()
         for control in self.view_controls.values():
             control.observe(self._view_changed, "value")
@@ -209,6 +202,11 @@ class Panel:
         """Forget what a drag inside the plot previewed."""
 
     @property
+    def pane(self) -> BokehPane | None:
+        """The pane of the host; None before it is on a page."""
+        return self.host.pane
+
+    @property
     def widget(self) -> ui.Widget:
         """The panel as an ipywidget, for a panel that stands alone."""
         if self._widget is None:
@@ -224,67 +222,6 @@ class Panel:
             self._widget = ui.VBox([ui.Box(controls, layout=ui.Layout(flex_flow="row wrap")), pane, self.message])
             self._widget.add_class("sclab-panel")
         return self._widget
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """Show the panel in a notebook cell."""
-        return self.widget._repr_mimebundle_(include=include, exclude=exclude)
-
-    def save(
-        self,
-        path: Any,
-        figure: str | None = None,
-        *,
-        overwrite: bool = False,
-        done: Callable[[Path], None] | None = None,
-    ) -> None:
-        """Save a figure as PNG or SVG, or the panel's data, by the suffix of the path.
-
-        Parameters
-        ----------
-        path : path-like
-            ``.png`` and ``.svg`` are drawn by the browser that shows the panel, and written
-            when it answers; ``.ecsv`` and ``.csv`` are written at once.
-        figure : str, optional
-            Name in ``figures``; the first by default.
-        overwrite : bool
-            Replace a file that exists.
-        done : callable, optional
-            Called with the path when the file is written.
-
-        Raises
-        ------
-        InputError
-            If the suffix or the figure is unknown, the file exists, or no browser shows the panel.
-        """
-        from sc_lab_widgets._saving import save_figure
-
-        save_figure(self, path, figure, overwrite=overwrite, done=done)
-
-    def to_holoviews(self, figure: str | None = None) -> Any:
-        """Return a figure as a HoloViews overlay, to be composed with plots of one's own.
-
-        Parameters
-        ----------
-        figure : str, optional
-            Name in ``figures``; the first by default.
-
-        Returns
-        -------
-        holoviews.Overlay
-            The layers, with their data.
-
-        Raises
-        ------
-        InputError
-            If there is no such figure.
-        """
-        from sc_lab_widgets._holoviews import to_holoviews
-
-        name = next(iter(self.figures), "") if figure is None else figure
-        if name not in self.figures:
-            msg = f"there is no figure {name!r} in {self.title}; it has {', '.join(self.figures) or 'none'}"
-            raise InputError(msg)
-        return to_holoviews(self.figures[name])
 
     def close(self) -> None:
         """Free the widgets, the subscriptions and, for a panel that stands alone, the host."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bokeh.plotting import figure
 
-    from sc_lab_widgets._panel import Panel
+    from sc_lab_widgets._shown import Shown
 
 __all__ = ["figure_data", "save_figure", "write_bytes"]
 
@@ -84,7 +84,7 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def save_figure(
-    panel: Panel,
+    panel: Shown,
     path: Any,
     figure: str | None = None,
     *,
@@ -95,7 +95,7 @@ def save_figure(
 
     Parameters
     ----------
-    panel : Panel
+    panel : Shown
         The panel.
     path : path-like
         Where; the suffix tells what.
@@ -133,7 +133,7 @@ def save_figure(
         write_table(figure_data(plot), path, overwrite=overwrite)
         told(path)
     elif suffix in _PICTURES:
-        pane = panel.host.pane
+        pane = panel.pane
         if pane is None:
             msg = f"{panel.title} is not on the screen; show it in a cell, as the browser draws the picture"
             raise InputError(msg)
