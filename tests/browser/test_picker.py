@@ -309,3 +309,29 @@ def test_the_cosmos_web_ring_is_picked_by_clicks(lab: Browser, real_data: Path) 
     assert lab.kernel_eval("p.host.pane.error") == ""
     if os.environ.get("SC_LAB_SHOTS"):
         lab.screenshot(Path(os.environ["SC_LAB_SHOTS"]) / "picker_ring.png")
+
+
+def test_a_click_in_a_plot_of_the_population_goes_to_the_clump(lab: Browser) -> None:
+    """In a workbench on images a clump of another galaxy, clicked in a plane, is shown and ringed in the cut-outs."""
+    lab.run(
+        [
+            START[0],
+            (
+                "from sc_lab.detection import detect_clumps\nfrom sc_lab_widgets import Workbench\n"
+                "wb = Workbench(field, clumps=detect_clumps(field))\np = wb.picker\nwb"
+            ),
+        ],
+        name="workbench.ipynb",
+        figures=10,
+    )
+    row, name = lab.kernel_eval(
+        "next([int(i), wb.population.ids[i]] for i in wb.population.candidate.nonzero()[0] "
+        "if not p.box.contains(*(axis[i] for axis in p.bench.places)))"
+    )
+    rows, x, y = (shown(lab, "candidates", column, "density_size") for column in ("row", "r_eff", "sigma_mass"))
+    at = rows.index(row)
+    lab.tap("density_size", x[at], y[at])
+    until_shown(lab, "picked clumps", "id", [name])
+    assert lab.kernel_eval("p.controls.galaxy.value") != lab.kernel_eval("p.controls.galaxy.options[0]")
+    assert lab.kernel_eval("wb.selected") == [name]
+    assert lab.errors() == []
