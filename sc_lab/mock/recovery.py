@@ -62,7 +62,7 @@ def recovery_pulls(truth: Table, fits: Table, *, bands: Sequence[str] | None = N
     -------
     QTable
         snr (true), ``flux_<band>`` (measured over true, less 1), ``flux_<band>_pull``, ``r_cir`` (measured less true
-        [px]), and pulls of cov_xx, cov_yy, cov_xy where the fits have their covariance.
+        [px]), and, where the fits have the errors, ``x_pull``, ``y_pull`` and pulls of cov_xx, cov_yy, cov_xy.
 
     Raises
     ------
@@ -82,6 +82,10 @@ def recovery_pulls(truth: Table, fits: Table, *, bands: Sequence[str] | None = N
             out[f"flux_{name}_pull"] = (value - true) / _plain(fits[f"flux_{name}_err"])
     det = _plain(truth["cov_xx"]) * _plain(truth["cov_yy"]) - _plain(truth["cov_xy"]) ** 2
     out["r_cir"] = _plain(fits["r_cir"]) - np.maximum(det, 0.0) ** 0.25
+    for name in ("x", "y"):
+        if f"{name}_err" in fits.colnames:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                out[f"{name}_pull"] = (_plain(fits[name]) - _plain(truth[name])) / _plain(fits[f"{name}_err"])
     if "cov_covariance" in fits.colnames:
         covariance = np.asarray(fits["cov_covariance"], dtype=float)
         for k, name in enumerate(("cov_xx", "cov_yy", "cov_xy")):

@@ -35,6 +35,12 @@ _MAX_SHIFT = 2.0
 #: Standard deviations of chi^2 above its expectation that are no longer noise.
 _POOR = 5.0
 
+#: What a clump has one number of.
+_SCALARS = (
+    *("x", "y", "x_err", "y_err", "xy_covariance", "flux", "flux_err"),
+    *("snr", "dchi2_point", "chi2", "dof", "shape_err_flux"),
+)
+
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
@@ -46,6 +52,9 @@ class ShapeFits:
     n: int
     x: FloatArray = field(init=False)
     y: FloatArray = field(init=False)
+    x_err: FloatArray = field(init=False)
+    y_err: FloatArray = field(init=False)
+    xy_covariance: FloatArray = field(init=False)
     flux: FloatArray = field(init=False)
     flux_err: FloatArray = field(init=False)
     snr: FloatArray = field(init=False)
@@ -59,7 +68,7 @@ class ShapeFits:
 
     def __post_init__(self) -> None:
         """Start with nothing measured."""
-        for name in ("x", "y", "flux", "flux_err", "snr", "dchi2_point", "chi2", "dof", "shape_err_flux"):
+        for name in _SCALARS:
             setattr(self, name, np.full(self.n, np.nan))
         self.shape = np.full((self.n, 3), np.nan)
         self.covariance = np.full((self.n, 3, 3), np.nan)
@@ -88,7 +97,10 @@ class ShapeFits:
         self.shape[index], self.covariance[index] = fits.shape[rows, s], fits.shape_covariance[rows, s]
         self.chi2[index], self.dof[index] = fits.chi2[rows], fits.dof[rows]
         flux_with_shape = fits.covariance[rows, s]
-        at = fits.flux.shape[1] + 3 + 5 * s + 2
+        place = fits.flux.shape[1] + 3 + 5 * s
+        self.x_err[index], self.y_err[index] = fits.x_err[rows, s], fits.y_err[rows, s]
+        self.xy_covariance[index] = fits.covariance[rows, place, place + 1]
+        at = place + 2
         coupling = flux_with_shape[:, at : at + 3]  # covariance of F with C
         with np.errstate(invalid="ignore"):
             inverse = np.linalg.pinv(np.nan_to_num(fits.shape_covariance[rows, s]), hermitian=True)
@@ -333,7 +345,7 @@ def _fit_some(
             _fit_flags(out, index[:, s], fits, s)
         for row, (which, bit) in lost.items():
             gone = members[rows[row], alive[which]]
-            for name in ("x", "y", "flux", "flux_err", "snr", "dchi2_point", "chi2", "dof", "shape_err_flux"):
+            for name in _SCALARS:
                 getattr(out, name)[gone] = np.nan
             out.shape[gone], out.covariance[gone] = np.nan, np.nan
             out.flags[members[rows[row], list(alive)]] |= bit

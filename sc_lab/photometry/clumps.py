@@ -136,8 +136,8 @@ def fit_clumps(
     Returns
     -------
     QTable
-        One row per clump, in the order given: id, [galaxy], ra, dec [deg], x, y [px of the
-        reference], flux_<band> and flux_<band>_err [nJy, total flux, negative allowed], snr
+        One row per clump, in the order given: id, [galaxy], ra, dec [deg], x, y, x_err,
+        y_err [px of the reference], flux_<band> and flux_<band>_err [nJy, total flux, negative allowed], snr
         (matched filter, in size_band), cov_xx, cov_yy, cov_xy [px^2], std_maj, std_min, std_up
         [px], theta [deg from +x towards +y], r_cir and r_cir_err [px], r_eff_obs, r_eff_obs_err,
         r_eff_obs_limit [mas], size_class, extended, dchi2_point, chi2, dof, group, flags
@@ -344,6 +344,7 @@ class _Shapes:
         self.ra[at], self.dec[at] = band.to_sky(new.x[good], new.y[good])
         back = band.jacobian_to(self.band, new.x[good], new.y[good])
         fits.x[at], fits.y[at] = self.band.to_pixel(self.ra[at], self.dec[at])
+        fits.x_err[at], fits.y_err[at] = _carried_errors(new, good, back)
         fits.shape[at] = carry_shape(new.shape[good], back)
         fits.covariance[at] = carry_covariance(new.covariance[good], back)
         for each in ("snr", "dchi2_point", "chi2", "dof"):
@@ -361,7 +362,7 @@ class _Shapes:
             return
         row, table, fits = old.row[which], old.table, self.fits
         flux = f"flux_{self.settings.reference.lower()}"
-        columns = {"x": "x", "y": "y", "snr": "snr", "dchi2_point": "dchi2_point", "chi2": "chi2", "dof": "dof"}
+        columns = {name: name for name in ("x", "y", "x_err", "y_err", "snr", "dchi2_point", "chi2", "dof")}
         columns |= {"flux": flux, "flux_err": f"{flux}_err", "flags": "size_flags"}
         columns |= {"shape_err_flux": f"shape_err_{self.settings.reference.lower()}", "covariance": "cov_covariance"}
         for name, column in columns.items():
@@ -434,6 +435,7 @@ class _Shapes:
         measured = np.isfinite(self.ra)
         out["ra"], out["dec"] = np.where(measured, self.ra, ra) * u.deg, np.where(measured, self.dec, dec) * u.deg
         out["x"], out["y"] = fits.x, fits.y
+        out["x_err"], out["y_err"] = fits.x_err, fits.y_err
         for name in settings.bands:
             low, forced = name.lower(), fluxes[name]
             own = (self.size_band == name) & (name == settings.reference)
@@ -481,6 +483,15 @@ class _Shapes:
         return out
 
 
+def _carried_errors(found: ShapeFits, which: BoolArray, jacobian: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the errors of positions in the pixels of another band."""
+    covariance = np.empty((int(which.sum()), 2, 2))
+    covariance[:, 0, 0], covariance[:, 1, 1] = found.x_err[which] ** 2, found.y_err[which] ** 2
+    covariance[:, 0, 1] = covariance[:, 1, 0] = found.xy_covariance[which]
+    variance = np.einsum("nij,njk,nik->ni", jacobian, covariance, jacobian)
+    return np.sqrt(np.maximum(variance[:, 0], 0.0)), np.sqrt(np.maximum(variance[:, 1], 0.0))
+
+
 def _as_meta(settings: _Settings) -> dict[str, Any]:
     """Return the options as plain values, which any table format keeps."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(settings).items()}
@@ -517,6 +528,8 @@ def _reusable(
         return None
     about = previous.meta.get("photometry", {})
     if about.get("settings") != _as_meta(settings) or about.get("images") != fingerprints:
+        return None
+    if not {"x_err", "y_err"} <= set(previous.colnames):  # made before positions had errors
         return None
     row_of = {str(each): i for i, each in enumerate(previous["id"])}
     row = np.array([row_of.get(each, -1) for each in ids.tolist()], dtype=np.int64)

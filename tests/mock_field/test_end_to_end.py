@@ -91,6 +91,18 @@ def test_fluxes_have_honest_errors(recovered: Any) -> None:
         assert abs(np.median(values)) < 0.4
 
 
+def test_positions_have_honest_errors(recovered: Any) -> None:
+    """photometry: width 0.9 to 1.1 at S/N >= 15, median within 0.1 at S/N >= 20."""
+    truth, fits, _, _ = recovered
+    pulls = recovery_pulls(truth, fits)
+    for name in ("x_pull", "y_pull"):
+        values = np.asarray(pulls[name])
+        good, bright = values[truth["snr"] >= 15], values[truth["snr"] >= 20]
+        # What n values leave open: 1.17 / sqrt(n) for a width, 1.25 / sqrt(n) for a median, three times each.
+        assert 0.9 - 3 * 1.17 / np.sqrt(len(good)) < _width(good) < 1.1 + 3 * 1.17 / np.sqrt(len(good))
+        assert abs(np.nanmedian(bright)) < 0.1 + 3 * 1.25 / np.sqrt(len(bright))
+
+
 def test_fluxes_and_sizes_have_little_bias(recovered: Any) -> None:
     truth, fits, _, _ = recovered
     pulls = recovery_pulls(truth, fits)
