@@ -173,7 +173,6 @@ def _delensed(observation: Observation, fits: QTable, z: FloatArray) -> dict[str
     observed = np.where(observed > 0, observed, np.nan)
     out: dict[str, npt.NDArray[Any]] = {"size_class": kind, "r_eff_obs": observed}
     out["r_eff_obs_err"] = np.where(limit, np.nan, observed_err)
-    out["r_eff_is_limit"] = limit
     out |= _magnified(observation, fits, z)
     mu, mu_t = out["mu"], out["mu_t"]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -184,6 +183,9 @@ def _delensed(observation: Observation, fits: QTable, z: FloatArray) -> dict[str
         )
         # The magnification has errors of its own: the analysis draws it anew, together with mass and size.
         error = np.where(limit, np.nan, size * observed_err / observed)
+    # Without a redshift or a magnification an angular limit says nothing in parsec: no size, rather than a limit
+    # without a number, which would count as a candidate.
+    out["r_eff_is_limit"] = limit & np.isfinite(size)
     return out | {"r_eff": size, "r_eff_err_lo": error, "r_eff_err_hi": error.copy()}
 
 

@@ -192,6 +192,7 @@ def test_a_galaxy_without_redshift_leaves_the_numbers_empty(field, truth):
     assert found.catalog["z"].mask.all()
     assert not found.columns["mass_is_provisional"].any()
     assert np.isfinite(found.columns["flux_f150w"]).all()
+    assert not found.columns["r_eff_is_limit"].any(), "an angular limit is none in parsec, so it makes no candidate"
 
 
 def test_what_an_sed_fit_says_takes_the_place_of_what_is_provisional(field, truth):
