@@ -36,6 +36,8 @@ __all__ = ["PsfStars"]
 _ENOUGH = 5
 #: Screen distance within which a click finds a star [px].
 _REACH = 12.0
+#: Look of a cell of the numbers: lines close together, names at the left.
+_CELL = "line-height: 1.35; padding: 0 12px 0 0; text-align: left; vertical-align: top"
 #: Softening of the grey stretch, in units of the noise.
 _SOFTENING = 3.0
 _HELP = (
@@ -108,7 +110,7 @@ class PsfStars(Shown):
             band=ui.Dropdown(options=list(field.names), value=start.name, description="band"),
             min_snr=LiveSlider(
                 float(min_snr), 5.0, 2000.0, 0.02, label="least S/N", log=True, format=".0f",
-                hint="least signal-to-noise ratio of a proposed star",
+                hint="least signal-to-noise ratio of a proposed star", layout={"width": "330px"},
             ),
             size=ui.IntText(
                 value=self._sizes.get(start.name, _usual_size(start)),
@@ -529,7 +531,8 @@ class PsfStars(Shown):
                 "lower the least S/N, double-click more stars, or keep the present PSF.",
             )
         body = "".join(
-            f'<tr><th scope="row">{_escaped(name)}</th><td>{_escaped(text)}</td></tr>' for name, text in rows
+            f'<tr><th scope="row" style="{_CELL}">{_escaped(name)}</th><td style="{_CELL}">{_escaped(text)}</td></tr>'
+            for name, text in rows
         )
         said = "".join(f'<div role="status">{_escaped(words)}</div>' for words in notes)
         return f'<table class="sclab-numbers" aria-label="numbers of the PSF">{body}</table>{said}'
@@ -588,11 +591,14 @@ def _compared(found: PsfComparison) -> list[tuple[str, str]]:
         ("against the present PSF", str(found)),
         (
             "extra variance of the stars",
-            f"{found.extra_xx:+.3f} px² along x, {found.extra_yy:+.3f} px² along y, {found.extra_xy:+.3f} px² across",
+            "{:+.3f} px² along x, {:+.3f} px² along y, {:+.3f} px² across".format(
+                # Adding zero keeps a minus away from what rounds to it.
+                *(round(value, 3) + 0.0 for value in (found.extra_xx, found.extra_yy, found.extra_xy))
+            ),
         ),
         (
             "what it does to sizes",
-            f"with the present PSF a clump of σ = 1 px is measured as {size:.3f} px ({100 * (size - 1):+.1f} %)",
+            f"with the present PSF a clump of σ = 1 px is measured as {size:.3f} px ({round(100 * (size - 1), 1) + 0.0:+.1f} %)",
         ),
     ]
 

@@ -102,9 +102,16 @@ class StarView:
         tips = [("star", "@id"), ("", "@state"), ("S/N", "@snr")]
         plot.add_tools(HoverTool(renderers=[symbols], tooltips=tips))
         for label, (marker, colour) in STATES.items():
-            # An empty layer of each kind makes the legend whole, whatever is on the list.
+            # A layer of each kind with a point that is nowhere makes the legend whole, whatever is on the list.
             plot.scatter(
-                [], [], marker=marker, size=9, fill_color=None, line_color=colour, line_width=2, legend_label=label
+                [np.nan],
+                [np.nan],
+                marker=marker,
+                size=9,
+                fill_color=None,
+                line_color=colour,
+                line_width=2,
+                legend_label=label,
             )
         legend_below(plot)
         plot.legend[0].click_policy = "none"
