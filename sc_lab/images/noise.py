@@ -22,6 +22,8 @@ LAGS = 5
 _TILE, _LARGE_TILE = (128, 128), (64, 256)
 _LARGE = 3000**2
 _FEWEST_PIXELS = 400
+#: Width of the local background under the autocorrelation [px].
+_LOCAL = 8.0
 _MOST_TILES = 64
 
 
@@ -128,6 +130,9 @@ def measure_noise(
     covariance = np.sum(sums, axis=0) / np.maximum(pairs, 1)
     correlation = None
     if pairs.min() >= _FEWEST_PIXELS and covariance[lags, lags] > 0:
+        # The local background takes some of the noise that pixels share too: a negative level at the largest lags.
+        rim = np.concatenate([covariance[0], covariance[-1], covariance[1:-1, 0], covariance[1:-1, -1]])
+        covariance = covariance - min(float(rim.mean()), 0.0)
         correlation = covariance / covariance[lags, lags]
     ratio = float(np.median(medians)) / scatter if medians else np.nan
     return SkyNoise(scatter, ratio, correlation, used, share)
@@ -160,10 +165,18 @@ def _add_tile(
     if not scatter > 0:
         return 0
     scatters.append(scatter)
-    product, count = _lag_products(np.where(blank, residual - middle, 0.0), blank, lags)
+    # In units of the scatter, so that no pixel value is too large for a product, and in a deep part as in a shallow one.
+    unit = np.where(blank, (residual - middle) / scatter, 0.0)
+    product, count = _lag_products(np.where(blank, unit - _local_mean(unit, blank), 0.0), blank, lags)
     sums.append(product)
     counts.append(count)
     return n
+
+
+def _local_mean(values: FloatArray, blank: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return the mean of blank pixels nearby: light of hosts and wings that the coarse mesh leaves."""
+    weight = ndimage.gaussian_filter(blank.astype(np.float64), _LOCAL)
+    return np.asarray(ndimage.gaussian_filter(values, _LOCAL) / np.maximum(weight, 1e-3))
 
 
 def _tiles(shape: tuple[int, int], n_tiles: int) -> list[Box]:
