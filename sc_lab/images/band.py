@@ -55,6 +55,9 @@ class Band:
         Not zero = excluded: the pixel's error is NaN.
     noise_scale : float, optional
         Factor on the errors.
+    gain : float, optional
+        Electrons per nJy, where the error map holds the noise of the sky alone: the counting noise of the sources
+        is then added to it. None adds nothing.
     sky : PixelSource, optional
         Blank sky with the same processing, in the image unit, where the noise is measured; None uses the image.
     source : str, optional
@@ -80,6 +83,7 @@ class Band:
         weight: PixelSource | None = None,
         mask: PixelSource | None = None,
         noise_scale: float = 1.0,
+        gain: float | None = None,
         sky: PixelSource | None = None,
         source: str = "",
         cautions: tuple[str, ...] = (),
@@ -99,6 +103,10 @@ class Band:
         self.unit = unit
         self.psf = psf
         self.noise_scale = float(noise_scale)
+        if gain is not None and not (np.isfinite(gain) and gain > 0):
+            msg = f"{name}: the gain is {gain}; give electrons per nJy, above 0, or None for maps that are complete"
+            raise InputError(msg)
+        self.gain = None if gain is None else float(gain)
         self.source = source
         self.cautions = tuple(cautions)
         self._image = image
@@ -128,6 +136,7 @@ class Band:
             "weight": self._weight,
             "mask": self._mask,
             "noise_scale": self.noise_scale,
+            "gain": self.gain,
             "sky": self._sky,
             "source": self.source,
             "cautions": self.cautions,
@@ -200,6 +209,10 @@ class Band:
             values *= self.to_njy
         if self.to_njy * self.noise_scale != 1:
             usable *= self.to_njy * self.noise_scale
+        if self.gain is not None:
+            # From the pixel itself: one that lies low is then trusted a little more, by its noise over the gain times
+            # the sky's variance, a part in a hundred where the sky dominates.
+            usable = np.hypot(usable, np.sqrt(np.maximum(values, 0.0) / self.gain))
         if values.shape == (ny, nx):
             return values, usable
         data, error = np.full((ny, nx), np.nan), np.full((ny, nx), np.nan)

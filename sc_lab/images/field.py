@@ -113,6 +113,7 @@ class Field:
         skies: Mapping[str, Any] | None = None,
         hdus: Mapping[str, int | str] | int | str | None = None,
         noise_scale: Mapping[str, NoiseScale] | NoiseScale = None,
+        gains: Mapping[str, float] | None = None,
         reference: str | None = None,
         name: str = "",
         galaxies: tuple[Any, ...] = (),
@@ -154,6 +155,9 @@ class Field:
         noise_scale : float, ``"measure"`` or mapping of these, optional
             Factor on the error maps; ``"measure"`` makes them agree with the scatter of the sky. None leaves them,
             and `cautions` tells of a disagreement of more than 15 %.
+        gains : mapping of str to float, optional
+            Electrons per nJy, for bands whose errors hold the noise of the sky alone: the counting noise of the
+            sources is added.
         reference : str, optional
             Reference band.
         name : str, optional
@@ -197,7 +201,7 @@ class Field:
             noise_scale=noise_scale,
             unpack_limit=unpack_limit,
             field={"reference": reference, "name": name, "galaxies": galaxies, "lenses": lenses},
-        )
+        ).replace(gains=gains)
 
     @classmethod
     def from_arrays(
@@ -215,6 +219,7 @@ class Field:
         masks: Mapping[str, Any] | None = None,
         skies: Mapping[str, Any] | None = None,
         noise_scale: Mapping[str, NoiseScale] | NoiseScale = None,
+        gains: Mapping[str, float] | None = None,
         reference: str | None = None,
         name: str = "",
         galaxies: tuple[Any, ...] = (),
@@ -226,7 +231,7 @@ class Field:
         ----------
         images : mapping of str to ndarray or `~astropy.units.Quantity`, shape (ny, nx)
             Pixels by band; not copied. The unit of a Quantity is that of the band.
-        errors, weights, psfs, pixel_scales, psf_scales, energy_fractions, masks, skies, noise_scale : optional
+        errors, weights, psfs, pixel_scales, psf_scales, energy_fractions, masks, skies, noise_scale, gains : optional
             As in `from_files`, arrays instead of paths. Errors with a unit are converted to the image's.
         wcs : mapping or `~astropy.wcs.WCS`, optional
             Sky coordinates by band, or one for all.
@@ -266,7 +271,7 @@ class Field:
             noise_scale=noise_scale,
             unpack_limit=UNPACK_LIMIT,
             field={"reference": reference, "name": name, "galaxies": galaxies, "lenses": lenses},
-        )
+        ).replace(gains=gains)
 
     @classmethod
     def _assemble(
@@ -374,7 +379,7 @@ class Field:
         ----------
         **changes
             ``galaxies``, ``lenses``, ``name``, ``reference``, ``cautions``, ``bands`` (iterable of `Band`), or
-            ``psfs`` / ``noise_scale`` (mappings by band).
+            ``psfs`` / ``noise_scale`` / ``gains`` (mappings by band).
 
         Returns
         -------
@@ -390,10 +395,11 @@ class Field:
             "cautions": self._own_cautions,
         }
         psfs = _by_band(changes.pop("psfs", None) or {}, "psfs")
+        gains = _by_band(changes.pop("gains", None) or {}, "gains")
         scales = changes.pop("noise_scale", None)
         unknown = sorted(set(changes) - set(now))
         if unknown:
-            msg = f"a field has no {', '.join(unknown)}; it has {', '.join(now)}, psfs, noise_scale"
+            msg = f"a field has no {', '.join(unknown)}; it has {', '.join(now)}, psfs, noise_scale, gains"
             raise InputError(msg)
         now |= changes
         bands = {band.name: band for band in now.pop("bands")}
@@ -401,6 +407,9 @@ class Field:
             band = self[name] if name not in bands else bands[name]
             stamp, said = _fitted_psf(psf, band.pixel_scale, None, None, band.name)
             bands[band.name] = band.with_changes(psf=stamp, cautions=(*band.cautions, *said))
+        for name, gain in gains.items():
+            band = self[name] if name not in bands else bands[name]
+            bands[band.name] = band.with_changes(gain=gain)
         if scales is not None:
             for name, band in bands.items():
                 wanted = _pick(scales, name, bands, "noise_scale")
