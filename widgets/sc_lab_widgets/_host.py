@@ -14,6 +14,7 @@ import numpy as np
 
 from sc_lab.errors import InputError
 from sc_lab.session import Session, population_of
+from sc_lab_widgets._calm import calm
 from sc_lab_widgets._sources import Sources
 from sc_lab_widgets._threads import one_thread
 
@@ -174,7 +175,7 @@ class Host:
         In a notebook the rest (bootstrap, table, status lines) follows when the page has painted
         that and nothing new has come: a drag must not wait for it.
         """
-        with self._lock, one_thread():
+        with calm(), self._lock, one_thread():
             before, self.population = self.population, population_of(self.session, previous=self.population)
             if self.population.catalog is not before.catalog:
                 self._follow_list(before)

@@ -26,6 +26,7 @@ from bokeh.document.events import (
 )
 
 from sc_lab.errors import InputError
+from sc_lab_widgets._calm import calm
 from sc_lab_widgets._report import Reporting, close_dress
 from sc_lab_widgets._theme import theme
 
@@ -330,7 +331,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
             self._views.append(origin.view)
         deserializer: Deserializer | None = None
         try:
-            with self._holding(), self._afterwards():
+            with calm(), self._holding(), self._afterwards():
                 for item in json.loads(content["body"]):
                     with self.reporting():
                         if item["kind"] not in _CHANGES:
