@@ -84,6 +84,9 @@ class Observation:
         if isinstance(self.bands, str):
             msg = f"bands is {self.bands!r}; give a sequence, such as [{self.bands!r}]"
             raise InputError(msg)
+        if self.field is None:
+            msg = "field is None; give the images, sc_lab.images.Field"
+            raise InputError(msg)
 
     @property
     def reference_band(self) -> str:

@@ -67,7 +67,7 @@ def rgb(
     Raises
     ------
     InputError
-        If a band is missing or there are not three.
+        If a band is missing, there are not three, or stretch or q is no number above 0.
 
     Notes
     -----
@@ -77,6 +77,10 @@ def rgb(
     if len(bands) != 3:
         msg = f"bands are {', '.join(map(str, bands)) or 'none'}; a colour picture takes three: red, green, blue"
         raise InputError(msg)
+    for what, value in (("stretch", stretch), ("q", q)):
+        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 < value < np.inf):
+            msg = f"{what} is {value!r}; give a number above 0"
+            raise InputError(msg)
     cache: dict[str, FloatArray] = {}
     for name in bands:
         band = field[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,9 @@ def read_lenstool(path: Any, *, posterior: Any = None, name: str = "", frame: st
     Frame and angles as Lenstool has them: x to the West and y to the North of ``reference``, angles anticlockwise
     from +x (`LensModel.to_frame`). Profiles 81 (dPIE) and 14 (external shear).
     """
+    if not isinstance(path, (str, os.PathLike)):
+        msg = f"path is {path!r}; give the folder of a Lenstool run, or its best.par"
+        raise InputError(msg)
     path = _find(Path(path))
     par = _parse(path)
     _check_result(par)

@@ -338,6 +338,7 @@ def test_a_band_of_another_name_has_no_wavelength():
         ({"age": "young"}, "age is 'young'"),
         ({"age": float("nan")}, "age is nan"),
         ({"bands": "F150W"}, "give a sequence"),
+        ({}, "field is None"),
     ],
 )
 def test_an_observation_that_cannot_be_is_refused_in_words(options, words):

@@ -90,3 +90,10 @@ def test_bands_on_one_grid_keep_their_outermost_pixels():
     ny, nx = field["F150W"].shape
     for band in ("F115W", "F200W"):
         assert np.array_equal(on_reference_grid(field, band, 0, 0, nx, ny), field[band].cutout(0, 0, nx, ny)[0])
+
+
+@pytest.mark.parametrize("option", [{"stretch": "a"}, {"stretch": 0.0}, {"q": -1.0}])
+def test_a_stretch_that_is_no_number_is_refused_in_words(option):
+    field = Field.from_arrays({"F150W": np.ones((4, 4))}, wcs=assumed_wcs((4, 4), 0.02))
+    with pytest.raises(InputError, match="give a number above 0"):
+        rgb(field, ("F150W",) * 3, 0, 0, 4, 4, **option)

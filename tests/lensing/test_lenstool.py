@@ -291,3 +291,8 @@ def test_a_path_inside_a_file_leads_nowhere_else(run, tmp_path_factory):
     (run / "sly.par").write_text(HEAD + HALO + POTFILE.replace("members.cat", str(secret)) + TAIL)
     with pytest.raises(InputError, match="not beside it"):
         read_lenstool(run / "sly.par", posterior=False)
+
+
+def test_what_is_no_path_is_refused_in_words():
+    with pytest.raises(InputError, match="give the folder of a Lenstool run"):
+        read_lenstool(None)
