@@ -10,21 +10,22 @@ import time
 import warnings
 from pathlib import Path
 
+# ruff: noqa: E402 - the number of threads is read when numpy is imported, and the scenes lie with the tests
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # figures are for one core
 
-import numpy as np  # noqa: E402
-from astropy.modeling import Fittable2DModel, Parameter  # noqa: E402
-from astropy.modeling.fitting import LevMarLSQFitter  # noqa: E402
-from scipy.signal import fftconvolve  # noqa: E402
+import numpy as np
+from astropy.modeling import Fittable2DModel, Parameter
+from astropy.modeling.fitting import LevMarLSQFitter
+from scipy.signal import fftconvolve
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "photometry"))
 
-from photometry_scenes import autocorrelation, dense_render, make_boxes, make_small_field, psf_of  # noqa: E402
+from photometry_scenes import autocorrelation, dense_render, make_boxes, make_small_field, psf_of
 
-from sc_lab.mock.psfs import FILTERS  # noqa: E402
-from sc_lab.photometry import fit_boxes, fit_clumps, make_kernel, measure_sizes, prepare, render, size_classes  # noqa: E402
+from sc_lab.mock.psfs import FILTERS
+from sc_lab.photometry import fit_boxes, fit_clumps, make_kernel, measure_sizes, prepare, render, size_classes
 
 
 def _say(what, value, target, good=None):

@@ -7,7 +7,7 @@ from sc_lab.detection import detect_clumps
 from sc_lab.mock import make_field
 
 # COUNT, set by the cell before, is the seed.
-field = make_field(seed=COUNT)  # noqa: F821
+field = make_field(seed=COUNT)  # noqa: F821 - set by the cell before
 clumps = detect_clumps(field)
 # %%
 wb = Workbench(field, clumps=clumps)

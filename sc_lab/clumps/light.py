@@ -69,9 +69,9 @@ def mass_to_light(age: npt.ArrayLike) -> FloatArray:
 
     Notes
     -----
-    0.02 (age / 10 Myr)^0.74, constant below 5 Myr: a power law through the single stellar populations of
-    Bruzual & Charlot 2003 (solar metallicity, Chabrier 2003 initial mass function), which it follows within
-    0.15 dex up to 10 Gyr.
+    0.02 (age / 10 Myr)^0.74, constant below 5 Myr: a schematic fading law of the size of that of single stellar
+    populations (such as Bruzual & Charlot 2003). It has not been fitted to a published table; the errors of the
+    masses, which span 0.3 to 10 times the assumed age, are far wider than its shape.
 
     Examples
     --------

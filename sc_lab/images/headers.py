@@ -282,7 +282,7 @@ def _tidied(text: str) -> str:
 def _number(value: object) -> float | None:
     """Return a header value as a finite number, or None."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # what is no number raises here and is caught
     except (TypeError, ValueError):
         return None
     return number if np.isfinite(number) else None

@@ -204,7 +204,7 @@ def _convolved(band: Band, kernel: FloatArray, psf: Psf, errors: str, cautions: 
         sigma = float(error) if isinstance(error, (int, float)) else band.noise.scatter
         changes["error"] = sigma * (1.0 if errors == "aperture" else float(np.sqrt((kernel**2).sum())))
     else:
-        source: PixelSource = error if error is not None else _AsErrors(weight)  # type: ignore[arg-type]
+        source: PixelSource = error if error is not None else _AsErrors(weight)  # type: ignore[arg-type]  # one of the two is there
         squared = np.abs(kernel) / np.abs(kernel).sum() if errors == "aperture" else kernel**2
         changes |= {"error": _ConvolvedErrors(source, squared), "weight": None}
     if sky is not None:

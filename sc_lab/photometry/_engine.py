@@ -121,7 +121,7 @@ def _start_background() -> None:
     call = "from sc_lab.photometry import _engine; _engine.prepare()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     try:
-        process = subprocess.Popen(  # noqa: S603 -- our own interpreter with a constant program
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter with a constant program
             [sys.executable, "-c", nice + call],
             env=environment,
             stdin=subprocess.DEVNULL,

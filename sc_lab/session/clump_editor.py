@@ -299,7 +299,7 @@ class ClumpEditor:
             gone = self._known(ids)
             self._take("remove_clump", _without(self.clumps, gone), ids=gone)
 
-    def move(self, id: str, ra: float, dec: float) -> None:  # noqa: A002
+    def move(self, id: str, ra: float, dec: float) -> None:  # noqa: A002 - the name of the column
         """Put a clump elsewhere.
 
         Parameters
@@ -324,7 +324,7 @@ class ClumpEditor:
             moved = _with(_without(table, [name]), [(name, ra, dec, galaxy, "moved")], at=row)
             self._take("move_clump", moved, id=name)
 
-    def split(self, id: str, positions: Sequence[tuple[float, float]] | None = None) -> list[str]:  # noqa: A002
+    def split(self, id: str, positions: Sequence[tuple[float, float]] | None = None) -> list[str]:  # noqa: A002 - the name of the column
         """Replace a clump by two or more.
 
         Parameters

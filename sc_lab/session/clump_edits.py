@@ -83,7 +83,7 @@ def remove_clump(
     return _changed(doc, catalog_ids, new=[], gone=_names("ids", ids), rows=rows, observation=observation)
 
 
-def move_clump(doc: Document, catalog_ids: Collection[str], /, id: Any, rows: Any, observation: Any = None) -> Document:  # noqa: A002
+def move_clump(doc: Document, catalog_ids: Collection[str], /, id: Any, rows: Any, observation: Any = None) -> Document:  # noqa: A002 - the key of the stored step
     """Put a clump elsewhere; it keeps its name.
 
     Parameters
@@ -120,7 +120,7 @@ def split_clump(
     doc: Document,
     catalog_ids: Collection[str],
     /,
-    id: Any,  # noqa: A002
+    id: Any,  # noqa: A002 - the key of the stored step
     into: Any,
     rows: Any,
     observation: Any = None,

@@ -305,7 +305,7 @@ def test_the_band_nearest_to_v_gives_the_light_and_no_band_none():
 
 
 def test_old_stars_are_dim():
-    assert mass_to_light(100.0) == pytest.approx(0.11, rel=0.02)  # Bruzual & Charlot 2003 within its 0.15 dex
+    assert mass_to_light(100.0) == pytest.approx(0.11, rel=0.02)  # 0.02 x 10^0.74, to its two digits
     assert mass_to_light(1000.0) == pytest.approx(0.6, rel=0.1)
     assert mass_to_light(0.1) == mass_to_light(5.0)
 
