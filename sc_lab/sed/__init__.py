@@ -1,0 +1,1 @@
+"""Spectral energy distributions: filters, stellar libraries, model photometry, and posteriors of ages and masses."""
