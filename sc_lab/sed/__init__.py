@@ -6,16 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sc_lab.sed.filter_files import read_filter
     from sc_lab.sed.filters import Filter, available_filters, get_filter, get_filters
+    from sc_lab.sed.synthetic import ab_magnitude, band_flux, flux_from_magnitude, vega_to_ab
 
-__all__ = ["Filter", "available_filters", "get_filter", "get_filters"]
+__all__ = [
+    "Filter",
+    "ab_magnitude",
+    "available_filters",
+    "band_flux",
+    "flux_from_magnitude",
+    "get_filter",
+    "get_filters",
+    "read_filter",
+    "vega_to_ab",
+]
 
 #: Where each public name lives; imported when it is first used.
 _HOME = {
     "Filter": "sc_lab.sed.filters",
+    "ab_magnitude": "sc_lab.sed.synthetic",
     "available_filters": "sc_lab.sed.filters",
+    "band_flux": "sc_lab.sed.synthetic",
+    "flux_from_magnitude": "sc_lab.sed.synthetic",
     "get_filter": "sc_lab.sed.filters",
     "get_filters": "sc_lab.sed.filters",
+    "read_filter": "sc_lab.sed.filter_files",
+    "vega_to_ab": "sc_lab.sed.synthetic",
 }
 
 
