@@ -1,0 +1,481 @@
+"""Fit photometry with bagpipes itself and a nested sampler, in a process of its own, for checks and quotations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+from astropy.cosmology import FLRW
+
+from sc_lab.cosmology import clock, default_cosmology
+from sc_lab.errors import InputError, ScLabError
+from sc_lab.sed._bagpipes_process import CANCELLED, Report, check_sampler, run_job
+from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms
+from sc_lab.sed.filters import Filter, get_filters
+from sc_lab.sed.model import SedModel
+from sc_lab.sed.priors import Fixed, Priors
+from sc_lab.sed.results import SedFit, SedFits
+from sc_lab.units import FloatArray, value_in
+
+__all__ = ["fit_with_bagpipes"]
+
+#: Redshifts that bagpipes' tables reach.
+_MAX_Z = 10.0
+#: Live points below which young solutions, a thousandth of a flat prior in age, may be missed.
+_ENOUGH_LIVE = 1000
+_ENOUGH_ESS = 400
+_THOUSANDTHS = 1000
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source, ready to be sent."""
+
+    flux: FloatArray
+    error: FloatArray
+    used: npt.NDArray[np.bool_]
+    z: float
+    priors: Priors
+    cautions: tuple[str, ...]
+    job: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """Whether a file is there: a cancel that also reaches other processes."""
+
+    path: str
+
+    def __call__(self) -> bool:
+        return Path(self.path).exists()
+
+
+def fit_with_bagpipes(
+    flux: Any,
+    flux_err: Any,
+    bands: Sequence[str],
+    z: Any,
+    *,
+    model: SedModel | None = None,
+    priors: Priors | None = None,
+    sampler: str = "nautilus",
+    n_live: int = 2000,
+    n_eff: int = 0,
+    n_draws: int = 1000,
+    shape_err: Any = None,
+    error_floor: float = 0.03,
+    filters: Sequence[Filter] | None = None,
+    distance: Any = None,
+    cosmology: FLRW | None = None,
+    rng: np.random.Generator | int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    report: Callable[[Report], None] | None = None,
+    cancel: Any = None,
+    executor: Executor | None = None,
+) -> SedFit | SedFits:
+    """Fit photometry with bagpipes and a nested sampler.
+
+    Parameters
+    ----------
+    flux, flux_err : array_like or `~astropy.units.Quantity`, shape (n_band,) or (n_source, n_band)
+        Flux densities and their errors [nJy]; NaN where a band was not observed.
+    bands : sequence of str, length n_band
+        Names of the bands.
+    z : float or array_like, shape (n_source,)
+        Redshifts, above 0 and up to 10, where bagpipes' tables end.
+    model : SedModel, optional
+        Star-formation history, library, dust and gas. bagpipes computes what ``mode="compat"`` reproduces, and the
+        result says so.
+    priors : Priors, optional
+        Priors of the free parameters; at least one must be free.
+    sampler : {"nautilus", "multinest"}, optional
+        The nested sampler; "multinest" needs the library of that name besides its Python package.
+    n_live : int, optional
+        Live points. bagpipes' own default is 400; with a prior flat in age, where stars younger than 10 Myr fill a
+        thousandth of the volume, so few can miss the young solution and yet state a small error of the evidence.
+    n_eff : int, optional
+        Effective draws that nautilus goes on for after it has explored; 0, as in bagpipes, stops there.
+    n_draws : int, optional
+        Draws that are returned, all of the same weight.
+    shape_err : array_like, shape (n_band,) or (n_source, n_band), optional
+        Fractional error common to all bands. bagpipes has independent errors only: it is added to each band's own
+        in quadrature, and the result carries a caution.
+    error_floor : float, optional
+        Fraction of the flux added in quadrature to its error.
+    filters : sequence of Filter, optional
+        The filters of the bands; None finds them by name.
+    distance : float or `~astropy.units.Quantity`, optional
+        Luminosity distance [Mpc]; None means that of the redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means the house default, which is bagpipes' own.
+    rng : Generator or int, optional
+        Source of randomness or its seed; a seed makes a fit repeatable on one machine.
+    progress : callable, optional
+        Called with thousandths done and 1000.
+    report : callable, optional
+        Called with a report of model calls and fraction of one source, now and then.
+    cancel : object with ``is_set()``, optional
+        Such as `threading.Event`; once set, the worker is killed and its files are removed.
+    executor : `concurrent.futures.Executor`, optional
+        Fits sources side by side, each in a worker of its own; None fits one after the other in one worker.
+
+    Returns
+    -------
+    SedFit or SedFits
+        For one source, or for the rows of a table.
+
+    Raises
+    ------
+    InputError
+        If the data, the model or the priors cannot be used; the message says what to change.
+    OptionalDependencyError
+        If bagpipes or the sampler is not installed.
+    ScLabError
+        If cancelled, or if the worker ends without an answer.
+
+    Notes
+    -----
+    bagpipes (Carnall et al. 2018, MNRAS 480, 4379) with nautilus (Lange 2023, MNRAS 525, 3181). It runs in an isolated
+    process in a private folder that is removed afterwards; nothing is written to the working folder or to the
+    installation, no earlier result is read, and processes never share a model. Star-formation rates are over 10 and
+    100 Myr. bagpipes' evidence is for densities per erg/s/cm2/A; the one returned is for densities per nJy.
+    """
+    check_sampler(sampler, n_live)
+    model = replace(SedModel() if model is None else model, mode="compat")
+    curves = tuple(get_filters(bands) if filters is None else filters)
+    values, errors = _data(flux, flux_err, len(curves))
+    one = values.ndim == 1
+    values, errors = np.atleast_2d(values), np.atleast_2d(errors)
+    shape = None if shape_err is None else np.broadcast_to(value_in(shape_err, u.one, "shape_err"), values.shape)
+    redshifts = np.broadcast_to(value_in(z, u.one, "z"), values.shape[:1])
+    mpc = None if distance is None else float(value_in(distance, u.Mpc, "distance"))
+    seeds = np.random.default_rng(rng).integers(2**31, size=len(values))
+    sources = [
+        _source(
+            values[k],
+            _widened(values[k], errors[k], error_floor, None if shape is None else shape[k]),
+            float(redshifts[k]),
+            model,
+            Priors() if priors is None else priors,
+            mpc,
+            cosmology,
+            int(seeds[k]),
+        )
+        for k in range(len(values))
+    ]
+    common = {
+        "sampler": sampler,
+        "n_live": int(n_live),
+        "n_eff": int(n_eff),
+        "n_draws": int(n_draws),
+        "sfr_timescale": 1e7,
+        "duration_gyr": None if model.duration is None else model.duration / 1000.0,
+        "versions": _versions(),
+    }
+    files = {f"{k}.txt": (curve.wavelength, curve.throughput) for k, curve in enumerate(curves)}
+    runner = _Runner(common, files, library_arrays(model.loaded_library), model, curves)
+    answers = runner.run(sources, _Watch(len(sources), progress, report), cancel, executor)
+    said = _said(shape_err is not None, n_live)
+    fits = [
+        _result(
+            source,
+            answer,
+            errors[k],
+            tuple(bands),
+            model,
+            curves,
+            said,
+            common,
+            distance=mpc,
+            cosmology=cosmology,
+            error_floor=error_floor,
+            shape_err=None if shape is None else np.array(shape[k]),
+        )
+        for k, (source, answer) in enumerate(zip(sources, answers, strict=True))
+    ]
+    return fits[0] if one else SedFits(fits)
+
+
+# ---- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def _data(flux: Any, flux_err: Any, n_band: int) -> tuple[FloatArray, FloatArray]:
+    """Return fluxes and errors in nJy."""
+    values, errors = value_in(flux, u.nJy, "flux"), value_in(flux_err, u.nJy, "flux_err")
+    errors = np.array(np.broadcast_to(errors, values.shape))
+    if values.ndim not in (1, 2) or values.shape[-1] != n_band:
+        msg = f"flux has the shape {values.shape}; give ({n_band},) or (n_source, {n_band}), a column for each band"
+        raise InputError(msg)
+    used = np.isfinite(values) & ~np.isnan(errors)
+    if bool((errors[used] <= 0).any()):
+        msg = (
+            "flux_err holds a zero or a negative number; give errors above 0, and NaN fluxes where nothing was observed"
+        )
+        raise InputError(msg)
+    if not used.any(axis=-1).all():
+        msg = "a source has no band with a flux and an error; nothing can be fitted: leave it out or unmask a band"
+        raise InputError(msg)
+    return values, errors
+
+
+def _widened(flux: FloatArray, error: FloatArray, floor: float, shape: FloatArray | None) -> FloatArray:
+    """Return errors with the floor, and the error common to all bands taken as if it were each band's own."""
+    fraction = floor**2 + (0.0 if shape is None else np.nan_to_num(shape) ** 2)
+    return np.sqrt(error**2 + fraction * flux**2)
+
+
+def _source(
+    flux: FloatArray,
+    error: FloatArray,
+    z: float,
+    model: SedModel,
+    priors: Priors,
+    distance: float | None,
+    cosmology: FLRW | None,
+    seed: int,
+) -> _Source:
+    """Say one source in bagpipes' terms."""
+    if not 0.0 < z <= _MAX_Z:
+        msg = f"z is {z:g}; bagpipes computes models at redshifts above 0 and up to {_MAX_Z:g}: engine='grid' may go on"
+        raise InputError(msg)
+    here, cautions = priors.at(z, cosmology=cosmology)
+    wanted = {name: getattr(here, name) for name in ("age", "log_mass_formed", "metallicity", "a_v", "log_u")}
+    parameters = {}
+    for name, (term, factor) in our_names(model, wanted).items():
+        parameters[term], caution = prior_terms(name, wanted[name], factor)
+        cautions += (caution,) if caution else ()
+    if not any(isinstance(value, dict) for value in parameters.values()):
+        msg = "every parameter is fixed, so that there is nothing to fit; leave at least one free"
+        raise InputError(msg)
+    # An infinite error weighs nothing, but has no logarithm: the band is left out like one that was not observed.
+    used = np.isfinite(flux) & np.isfinite(error)
+    other = cosmology is not None and cosmology != default_cosmology()
+    far = (
+        distance
+        if distance is not None
+        else (float(cosmology.luminosity_distance(z).value) if other and cosmology else None)
+    )
+    job = {
+        "flux": flux[used].tolist(),
+        "error": error[used].tolist(),
+        "filters": [f"{k}.txt" for k in np.flatnonzero(used)],
+        "seed": seed,
+        "model": model_terms(model, z),
+        "parameters": parameters,
+        "age_gyr": float(clock(cosmology).age_myr(np.array(z))) / 1000.0 if other else None,
+        "distance_mpc": far,
+    }
+    return _Source(flux, error, used, z, here, cautions, job, seed)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that decide a result."""
+    out = {}
+    for package in ("bagpipes", "nautilus-sampler", "numpy", "sc-lab"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = "unknown"
+    return out
+
+
+def _said(shape: bool, n_live: int) -> tuple[str, ...]:
+    """Return the cautions of the engine's options."""
+    said = []
+    if shape:
+        said.append(
+            "bagpipes knows independent errors only: the error common to all bands was added to each band's own, "
+            "so that colours count for less and the mass for more than they should"
+        )
+    if n_live < _ENOUGH_LIVE:
+        said.append(
+            f"{n_live} live points may miss young solutions, a thousandth of a prior flat in age; 2000 or more find them"
+        )
+    return tuple(said)
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+class _Watch:
+    """Turns reports on sources into progress of the whole."""
+
+    def __init__(
+        self, n: int, progress: Callable[[int, int], None] | None, report: Callable[[Report], None] | None
+    ) -> None:
+        self._fractions = [0.0] * n
+        self._progress, self._report = progress, report
+
+    def __call__(self, found: Report) -> None:
+        self._fractions[found.source] = found.fraction
+        if self._report is not None:
+            self._report(found)
+        if self._progress is not None:
+            done = sum(self._fractions) / len(self._fractions)
+            self._progress(round(_THOUSANDTHS * done), _THOUSANDTHS)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """What all workers of one call share."""
+
+    common: Mapping[str, Any]
+    files: Mapping[str, tuple[FloatArray, FloatArray]]
+    library: Mapping[str, FloatArray] | None
+    model: SedModel
+    curves: tuple[Filter, ...]
+
+    def job(self, sources: Sequence[_Source]) -> dict[str, Any]:
+        """Return a job; its name says all that decides the answer, so that no other can be mistaken for it."""
+        inside = {**self.common, "sources": [source.job for source in sources]}
+        ties = [self.model.loaded_library.digest, *(curve.digest for curve in self.curves)]
+        text = json.dumps([inside, ties], sort_keys=True)
+        return {**inside, "run": hashlib.sha256(text.encode()).hexdigest()[:20]}
+
+    def run(
+        self, sources: Sequence[_Source], watch: _Watch, cancel: Any, executor: Executor | None
+    ) -> list[dict[str, Any]]:
+        """Run all sources; return their answers in order."""
+        if executor is None:
+            cancelled = None if cancel is None else cancel.is_set
+            return run_job(self.job(sources), self.files, library=self.library, report=watch, cancelled=cancelled)
+        answers: dict[int, dict[str, Any]] = {}
+        with tempfile.TemporaryDirectory(prefix="sc_lab_bagpipes_") as folder:
+            marker = Path(folder) / "cancel"
+            pending: dict[Future[list[dict[str, Any]]], int] = {}
+            try:
+                for k, source in enumerate(sources):
+                    task = executor.submit(_run_apart, self.job([source]), self.files, self.library, str(marker))
+                    pending[task] = k
+                while pending:
+                    if cancel is not None and cancel.is_set():
+                        raise ScLabError(CANCELLED)
+                    for task in wait(pending, timeout=0.1, return_when=FIRST_COMPLETED).done:
+                        k = pending.pop(task)
+                        answers[k] = _outcome(task)
+                        watch(Report(k, 1.0, int(answers[k]["n_calls"])))
+            finally:
+                marker.touch()
+                for task in pending:
+                    task.cancel()
+                # The marker must outlast the workers that are still to see it.
+                wait(pending, timeout=10.0)
+        return [answers[k] for k in range(len(sources))]
+
+
+def _run_apart(
+    job: dict[str, Any],
+    files: Mapping[str, tuple[FloatArray, FloatArray]],
+    library: Mapping[str, FloatArray] | None,
+    marker: str,
+) -> list[dict[str, Any]]:
+    """Run one job in whatever thread or process an executor has."""
+    return run_job(job, files, library=library, cancelled=_Marked(marker))
+
+
+def _outcome(task: Future[list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the answer of one source."""
+    try:
+        return task.result()[0]
+    except BrokenExecutor as problem:
+        msg = f"a worker of the executor died ({problem}), perhaps for want of memory; use fewer workers"
+        raise ScLabError(msg) from problem
+
+
+# ---- what comes back -------------------------------------------------------------------------------------------------
+
+
+def _result(
+    source: _Source,
+    answer: Mapping[str, Any],
+    flux_err: FloatArray,
+    bands: tuple[str, ...],
+    model: SedModel,
+    curves: tuple[Filter, ...],
+    said: tuple[str, ...],
+    common: Mapping[str, Any],
+    **settings: Any,
+) -> SedFit:
+    """Return the answer in our names and units."""
+    samples = _samples(source, answer, model)
+    n = len(answer["draws"])
+    best = {name: float(values[-1]) for name, values in samples.items()}
+    phot = np.asarray(answer["photometry"])
+    draw_flux, best_flux = (phot[:n], phot[n]) if source.used.all() else (None, None)
+    draws = {name: values[:n] for name, values in samples.items()}
+    ess = float(answer["n_eff"])
+    distinct = int(answer["n_distinct"])
+    ess = float(distinct) if not np.isfinite(ess) else min(ess, float(n))
+    cautions = [*source.cautions, *said]
+    if ess < _ENOUGH_ESS:
+        cautions.append(f"only {ess:.0f} effective draws: quantiles beyond the 16th and 84th percentile are rough")
+    fit = SedFit(
+        samples=draws,
+        weights=np.ones(n),
+        bands=bands,
+        flux=np.where(source.used, source.flux, np.nan),
+        flux_err=np.where(source.used, flux_err, np.nan),
+        z=source.z,
+        model=model,
+        priors=source.priors,
+        log_evidence=float(answer["log_z"] + answer["log_conversion"]),
+        ess=ess,
+        best=best,
+        best_chi2=float(answer["chi2"][n]),
+        best_flux=np.full(len(bands), np.nan) if best_flux is None else best_flux,
+        draw_flux=draw_flux,
+        filters=curves,
+        engine="bagpipes",
+        cautions=tuple(cautions),
+        meta={
+            "sampler": common["sampler"],
+            "n_live": common["n_live"],
+            "n_calls": int(answer["n_calls"]),
+            "n_distinct_draws": distinct,
+            "log_evidence_err": float(answer["log_z_err"]),
+            "cpu_seconds": float(answer["cpu_seconds"]),
+            "seed": source.seed,
+            "versions": dict(common["versions"]),
+        },
+        **settings,
+    )
+    if best_flux is None:
+        # bagpipes was shown the observed bands alone; the model that equals it predicts the others.
+        fit = replace(fit, best_flux=_predicted(fit, source, phot[n]))
+    return fit
+
+
+def _samples(source: _Source, answer: Mapping[str, Any], model: SedModel) -> dict[str, FloatArray]:
+    """Return draws by our names, the best model last."""
+    table = np.vstack([answer["draws"], answer["best"]])
+    columns = {str(name): table[:, k] for k, name in enumerate(answer["names"])}
+    wanted = {name: getattr(source.priors, name) for name in ("age", "log_mass_formed", "metallicity", "a_v", "log_u")}
+    free = {**wanted, **{name.partition(":")[2]: None for name in columns if ":dsfr" in name}}
+    samples = {}
+    for name, (term, factor) in our_names(model, free).items():
+        prior = wanted.get(name)
+        fixed = isinstance(prior, Fixed)
+        samples[name] = np.full(len(table), prior.value) if fixed else columns[term] / factor  # type: ignore[union-attr] # fixed says which
+    derived = ("log_mass", "log_mass_formed", "age_mw", "sfr10", "sfr100")
+    return {**samples, **{name: np.asarray(answer[f"derived_{name}"]) for name in derived}}
+
+
+def _predicted(fit: SedFit, source: _Source, observed: FloatArray) -> FloatArray:
+    """Return the best model's fluxes in all bands."""
+    single = replace(
+        fit, samples={name: np.array([value]) for name, value in fit.best.items()}, weights=np.ones(1), draw_flux=None
+    )
+    flux = np.array(single.model_flux([0.5])[0])
+    flux[source.used] = observed
+    return flux
