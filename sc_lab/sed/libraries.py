@@ -358,7 +358,7 @@ def _read_gas(
         if not np.isfinite(axis).all() or (np.diff(axis) <= 0).any() or axis[0] <= 0:
             msg = f"{gas[0].name}: the {label} do not rise from row to row above zero; the file may be damaged"
             raise InputError(msg)
-    log_u = _LOG_U_FIRST + _LOG_U_STEP * np.arange(n_u)
+    log_u: FloatArray = _LOG_U_FIRST + _LOG_U_STEP * np.arange(n_u, dtype=np.float64)
     return tuple(c[1:, 1:] for c in continua), tuple(each[1:, 1:] for each in lines), log_u, age, wave
 
 
