@@ -1,4 +1,4 @@
-"""The command `sc-lab`: open the workbench, export the analysed table, say what a file holds."""
+"""The command `sc-lab`: open the workbench, export the analysed table, say what a file holds, make stellar libraries."""
 
 from __future__ import annotations
 
@@ -123,7 +123,30 @@ def _parser() -> argparse.ArgumentParser:
     telling = commands.add_parser("info", help="say what a catalogue or project holds")
     telling.add_argument("path", type=Path, help="project or catalogue")
     telling.set_defaults(run=_info)
+
+    library = commands.add_parser("library", help="check a stellar library, or make one of raw BPASS files")
+    ways = library.add_subparsers(required=True, metavar="what")
+    checking = ways.add_parser("check", help="say what a grid holds, and whether it can be trusted")
+    checking.add_argument("grid", help="'bc03', or a stellar grid in bagpipes' format")
+    checking.add_argument("--continuum", type=Path, help="its grid of nebular continua")
+    checking.add_argument("--lines", type=Path, help="its grid of nebular lines")
+    checking.add_argument(
+        "--metallicities", type=_numbers, help="in units of 0.02, with commas; needed where the file does not say them"
+    )
+    checking.set_defaults(run=_check_library)
+    converting = ways.add_parser("convert", help="make a stellar grid of raw BPASS v2 text files")
+    converting.add_argument("folder", type=Path, help="folder of unpacked files spectra-*.dat and starmass-*.dat")
+    converting.add_argument("output", type=Path, help="FITS file to write")
+    converting.add_argument("--kind", help="which population, such as bin-imf135_300; else the only one")
+    converting.add_argument("--remnants", action="store_true", help="count remnants in the living mass")
+    converting.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    converting.set_defaults(run=_convert_library)
     return parser
+
+
+def _numbers(text: str) -> list[float]:
+    """Return numbers written with commas between them."""
+    return [float(each) for each in text.split(",")]
 
 
 # ---- open ------------------------------------------------------------------------------
@@ -309,6 +332,51 @@ def _about_clumps(session: Session) -> Iterator[str]:
             f"clumps since the list was opened: {added} added, {len(document.removed)} removed, "
             f"{len(document.clumps) - added} measured anew; {len(document.contours)} contours redrawn"
         )
+
+
+# ---- library ---------------------------------------------------------------------------
+def _check_library(options: argparse.Namespace) -> int:
+    from sc_lab.sed.checking import check_library
+
+    report = check_library(
+        options.grid,
+        metallicities=options.metallicities,
+        nebular_continuum=options.continuum,
+        nebular_lines=options.lines,
+    )
+    _say(f"library: {report.title}")
+    for line in report.facts:
+        _say(line)
+    for name, ratio in report.ratios.items():
+        _say(f"light over BC03's, {name}: {ratio:.3g}")
+    for line in report.notes:
+        _say(f"note: {line}")
+    for line in report.problems:
+        _say(f"PROBLEM: {line}")
+    _say("no problem found" if report.ok else f"{len(report.problems)} problem(s) found")
+    return 0 if report.ok else _REFUSED
+
+
+def _convert_library(options: argparse.Namespace) -> int:
+    from sc_lab.sed.bpass import convert_bpass
+
+    tell = sys.stderr.isatty()
+
+    def progress(done: int, total: int) -> None:
+        if tell:
+            print(f"\rsc-lab: file {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    made = convert_bpass(
+        options.folder,
+        options.output,
+        kind=options.kind,
+        remnants=options.remnants,
+        overwrite=options.overwrite,
+        progress=progress,
+    )
+    _say(f"wrote {options.output}: BPASS {made.kind}, {len(made.metallicity)} metallicities, stars only")
+    _say(f"check it with: sc-lab library check {options.output}")
+    return 0
 
 
 def _session(path: Path) -> Session:

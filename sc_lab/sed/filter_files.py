@@ -83,8 +83,8 @@ def read_filter(
     Notes
     -----
     Response per photon T and per energy S belong together by T ∝ S / lambda, because a photon carries h c / lambda
-    (Bessell & Murphy 2012, PASP 124, 140, section 2). Taking one for the other moves the pivot of a broad band by
-    percents.
+    (Bessell & Murphy 2012, PASP 124, 140, section 2). Taking one for the other moves the pivot of F150W by
+    0.4 %.
     """
     file = Path(path).expanduser()
     for option, value, allowed in (("kind", kind, ("photon", "energy")), ("unit", unit, tuple(_IN_ANGSTROM))):

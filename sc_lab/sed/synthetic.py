@@ -123,7 +123,9 @@ def band_weights(
     check_coverage([curve], float(lam[0]), float(lam[-1]))
     # All samples of both within the band: between two of them spectrum and curve are straight.
     inner = lam[(lam > curve.low) & (lam < curve.high)]
-    knots = np.union1d(curve.wavelength, inner)
+    # Steps of a percent at most, over which 1/lambda is a polynomial to rounding.
+    steps = np.geomspace(curve.low, curve.high, 2 + int(100 * np.log(curve.high / curve.low)))[1:-1]
+    knots = np.unique(np.concatenate([curve.wavelength, inner, steps]))
     half = 0.5 * np.diff(knots)[:, None]
     points = 0.5 * (knots[1:] + knots[:-1])[:, None] + half * _NODES
     throughput = np.interp(points, curve.wavelength, curve.throughput)
