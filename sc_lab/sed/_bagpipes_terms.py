@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.sed._continuity import StudentT
 from sc_lab.sed.libraries import Library
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Prior, Uniform
+from sc_lab.sed.sfh import continuity_edges
 from sc_lab.units import FloatArray
 
-__all__ = ["YOUNGEST", "library_arrays", "model_terms", "our_names", "prior_terms"]
+__all__ = ["YOUNGEST", "library_arrays", "model_terms", "our_names", "prior_terms", "step_terms"]
 
 #: bagpipes' history has its first sample at 1 Myr: nothing has formed yet in a model of that age or younger, and it
 #: gives zero flux without a word. Its models begin just above.
@@ -30,9 +32,9 @@ def model_terms(model: SedModel, z: float) -> dict[str, Any]:
     Parameters
     ----------
     model : SedModel
-        The model; its ``mode`` has no meaning here.
+        The model, in mode "compat".
     z : float
-        Redshift.
+        Redshift; zero becomes a billionth, below which bagpipes has no distances.
 
     Returns
     -------
@@ -47,11 +49,14 @@ def model_terms(model: SedModel, z: float) -> dict[str, Any]:
     if not model.dust_emission:
         msg = "bagpipes always lets dust radiate what it absorbs; engine='bagpipes' needs dust_emission=True"
         raise InputError(msg)
+    if model.nebular and not model.loaded_library.has_nebular:
+        msg = f"the library {model.loaded_library.title} has no nebular grids; give nebular=False, or the grids"
+        raise InputError(msg)
     history: dict[str, Any] = {
         "exponential": {"tau": model.tau / _MYR_PER_GYR},
         "constant": {"age_min": 0.0},
         "burst": {},
-        "continuity": {},
+        "continuity": {"bin_edges": continuity_edges(model, z).tolist()} if model.sfh == "continuity" else {},
     }[model.sfh]
     dust: dict[str, Any] = {"type": _LAWS[model.attenuation], "eta": model.eta}
     if model.attenuation == "charlot_fall":
@@ -59,7 +64,7 @@ def model_terms(model: SedModel, z: float) -> dict[str, Any]:
     elif model.attenuation == "salim":
         dust |= {"delta": model.slope, "B": model.bump}
     terms: dict[str, Any] = {
-        "redshift": float(z),
+        "redshift": max(float(z), 1e-9),
         "t_bc": model.t_birth_cloud / _MYR_PER_GYR,
         model.sfh: history,
         "dust": dust,
@@ -69,15 +74,15 @@ def model_terms(model: SedModel, z: float) -> dict[str, Any]:
     return terms
 
 
-def our_names(model: SedModel, free: dict[str, Any]) -> dict[str, tuple[str, float]]:
+def our_names(model: SedModel, n_step: int) -> dict[str, tuple[str, float]]:
     """Return for each of our parameters bagpipes' name and the factor from our unit to its own.
 
     Parameters
     ----------
     model : SedModel
-        Decides the component, and what the age is called.
-    free : dict
-        Our parameters by name; log U is left out where there is no gas, the age where bins have fixed edges.
+        Decides the component, what the age is called, and whether there is gas.
+    n_step : int
+        Steps between the bins of a continuity history.
 
     Returns
     -------
@@ -85,20 +90,32 @@ def our_names(model: SedModel, free: dict[str, Any]) -> dict[str, tuple[str, flo
         Our name to "component:key" and factor.
     """
     history = model.sfh
-    age = "age_max" if history == "constant" else "age"
-    names = {
-        "age": (f"{history}:{age}", 1.0 / _MYR_PER_GYR),
+    if history == "continuity":
+        names = {f"dsfr{k}": (f"continuity:dsfr{k}", 1.0) for k in range(1, n_step + 1)}
+    else:
+        names = {"age": (f"{history}:{'age_max' if history == 'constant' else 'age'}", 1.0 / _MYR_PER_GYR)}
+    names |= {
         "log_mass_formed": (f"{history}:massformed", 1.0),
         "metallicity": (f"{history}:metallicity", 1.0),
         "a_v": ("dust:Av", 1.0),
-        "log_u": ("nebular:logU", 1.0),
     }
-    if not model.nebular:
-        del names["log_u"]
-    if history == "continuity":
-        del names["age"]
-        names |= {name: (f"continuity:{name}", 1.0) for name in free if name.startswith("dsfr")}
-    return {name: term for name, term in names.items() if name in free}
+    return {**names, "log_u": ("nebular:logU", 1.0)} if model.nebular else names
+
+
+def step_terms(prior: StudentT) -> dict[str, Any]:
+    """Return the prior of the steps between the bins of a continuity history.
+
+    Parameters
+    ----------
+    prior : StudentT
+        The prior.
+
+    Returns
+    -------
+    dict
+        As `prior_terms` returns.
+    """
+    return {"prior": "student_t", "limits": [-prior.limit, prior.limit], "df": 2.0, "loc": 0.0, "scale": prior.scale}
 
 
 def prior_terms(name: str, prior: Prior, factor: float = 1.0) -> tuple[dict[str, Any] | float, str]:

@@ -369,26 +369,15 @@ def run(folder: Path, send: Event) -> None:
         _let_bursts_last(sys.modules["bagpipes.fitting.fitted_model"].fitted_model, job["duration_gyr"])
     import numpy as np
 
-    plain = utils.age_at_z, utils.ldist_at_z
+    distances = utils.ldist_at_z
     for number, source in enumerate(job["sources"]):
-        _use_distances(utils, source, plain)
+        known = source["distance_mpc"]
+        utils.ldist_at_z = distances if known is None else np.full_like(distances, known)
         answer = fit_source(bagpipes, job, number, send)
         name = f"result_{number}.npz"
         np.savez(folder / name, **answer)
         send("result", source=number, file=name, calls=int(answer["n_calls"]))
     send("done")
-
-
-def _use_distances(utils: Any, source: dict[str, Any], plain: tuple[Any, Any]) -> None:
-    """Put another cosmology, or a distance measured otherwise, into the tables that the models look up."""
-    import numpy as np
-
-    utils.age_at_z, utils.ldist_at_z = plain
-    if source["age_gyr"] is not None:
-        # The first entry, today, also ends the grid of ages and stays.
-        utils.age_at_z = np.concatenate([plain[0][:1], np.full(plain[0].size - 1, source["age_gyr"])])
-    if source["distance_mpc"] is not None:
-        utils.ldist_at_z = np.full_like(plain[1], source["distance_mpc"])
 
 
 def main() -> int:

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from astropy.cosmology import FLRW
 
-from sc_lab.cosmology import clock, default_cosmology
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed._bagpipes_process import CANCELLED, Report, check_sampler, run_job
-from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms
+from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms, step_terms
+from sc_lab.sed._continuity import StudentT
+from sc_lab.sed._frame import frame_at
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Fixed, Priors
@@ -29,8 +30,6 @@ from sc_lab.units import FloatArray, value_in
 
 __all__ = ["fit_with_bagpipes"]
 
-#: Redshifts that bagpipes' tables reach.
-_MAX_Z = 10.0
 #: Live points below which young solutions, a thousandth of a flat prior in age, may be missed.
 _ENOUGH_LIVE = 1000
 _ENOUGH_ESS = 400
@@ -68,7 +67,8 @@ def fit_with_bagpipes(
     z: Any,
     *,
     model: SedModel | None = None,
-    priors: Priors | None = None,
+    priors: Priors | Sequence[Priors] | None = None,
+    continuity: StudentT | None = None,
     sampler: str = "nautilus",
     n_live: int = 2000,
     n_eff: int = 0,
@@ -93,12 +93,14 @@ def fit_with_bagpipes(
     bands : sequence of str, length n_band
         Names of the bands.
     z : float or array_like, shape (n_source,)
-        Redshifts, above 0 and up to 10, where bagpipes' tables end.
+        Redshifts up to 10, where bagpipes' tables end.
     model : SedModel, optional
         Star-formation history, library, dust and gas. bagpipes computes what ``mode="compat"`` reproduces, and the
         result says so.
-    priors : Priors, optional
-        Priors of the free parameters; at least one must be free.
+    priors : Priors or sequence of Priors, optional
+        Priors of the free parameters, of all sources or one for each; at least one parameter must be free.
+    continuity : StudentT, optional
+        Prior of the steps between the bins of ``sfh="continuity"``.
     sampler : {"nautilus", "multinest"}, optional
         The nested sampler; "multinest" needs the library of that name besides its Python package.
     n_live : int, optional
@@ -118,7 +120,7 @@ def fit_with_bagpipes(
     distance : float or `~astropy.units.Quantity`, optional
         Luminosity distance [Mpc]; None means that of the redshift.
     cosmology : `~astropy.cosmology.FLRW`, optional
-        None means the house default, which is bagpipes' own.
+        Only the house default, which is bagpipes' own; for checking.
     rng : Generator or int, optional
         Source of randomness or its seed; a seed makes a fit repeatable on one machine.
     progress : callable, optional
@@ -161,13 +163,15 @@ def fit_with_bagpipes(
     redshifts = np.broadcast_to(value_in(z, u.one, "z"), values.shape[:1])
     mpc = None if distance is None else float(value_in(distance, u.Mpc, "distance"))
     seeds = np.random.default_rng(rng).integers(2**31, size=len(values))
+    each = [priors] * len(values) if priors is None or isinstance(priors, Priors) else list(priors)
     sources = [
         _source(
             values[k],
             _widened(values[k], errors[k], error_floor, None if shape is None else shape[k]),
             float(redshifts[k]),
             model,
-            Priors() if priors is None else priors,
+            each[k] or Priors(),
+            continuity or StudentT(),
             mpc,
             cosmology,
             int(seeds[k]),
@@ -197,6 +201,7 @@ def fit_with_bagpipes(
             curves,
             said,
             common,
+            continuity or StudentT(),
             distance=mpc,
             cosmology=cosmology,
             error_floor=error_floor,
@@ -241,40 +246,36 @@ def _source(
     z: float,
     model: SedModel,
     priors: Priors,
+    continuity: StudentT,
     distance: float | None,
     cosmology: FLRW | None,
     seed: int,
 ) -> _Source:
     """Say one source in bagpipes' terms."""
-    if not 0.0 < z <= _MAX_Z:
-        msg = f"z is {z:g}; bagpipes computes models at redshifts above 0 and up to {_MAX_Z:g}: engine='grid' may go on"
-        raise InputError(msg)
-    here, cautions = priors.at(z, cosmology=cosmology)
-    wanted = {name: getattr(here, name) for name in ("age", "log_mass_formed", "metallicity", "a_v", "log_u")}
-    parameters = {}
-    for name, (term, factor) in our_names(model, wanted).items():
-        parameters[term], caution = prior_terms(name, wanted[name], factor)
+    frame_at("compat", z, distance=distance, cosmology=cosmology)  # refuses what bagpipes cannot reach
+    here, cautions = priors.at(z)
+    terms = model_terms(model, z)
+    n_step = len(terms["continuity"]["bin_edges"]) - 2 if model.sfh == "continuity" else 0
+    parameters: dict[str, Any] = {}
+    for name, (term, factor) in our_names(model, n_step).items():
+        if name.startswith("dsfr"):
+            parameters[term] = step_terms(continuity)
+            continue
+        parameters[term], caution = prior_terms(name, getattr(here, name), factor)
         cautions += (caution,) if caution else ()
     if not any(isinstance(value, dict) for value in parameters.values()):
         msg = "every parameter is fixed, so that there is nothing to fit; leave at least one free"
         raise InputError(msg)
     # An infinite error weighs nothing, but has no logarithm: the band is left out like one that was not observed.
     used = np.isfinite(flux) & np.isfinite(error)
-    other = cosmology is not None and cosmology != default_cosmology()
-    far = (
-        distance
-        if distance is not None
-        else (float(cosmology.luminosity_distance(z).value) if other and cosmology else None)
-    )
     job = {
         "flux": flux[used].tolist(),
         "error": error[used].tolist(),
         "filters": [f"{k}.txt" for k in np.flatnonzero(used)],
         "seed": seed,
-        "model": model_terms(model, z),
+        "model": terms,
         "parameters": parameters,
-        "age_gyr": float(clock(cosmology).age_myr(np.array(z))) / 1000.0 if other else None,
-        "distance_mpc": far,
+        "distance_mpc": distance,
     }
     return _Source(flux, error, used, z, here, cautions, job, seed)
 
@@ -405,6 +406,7 @@ def _result(
     curves: tuple[Filter, ...],
     said: tuple[str, ...],
     common: Mapping[str, Any],
+    continuity: StudentT,
     **settings: Any,
 ) -> SedFit:
     """Return the answer in our names and units."""
@@ -446,6 +448,7 @@ def _result(
             "log_evidence_err": float(answer["log_z_err"]),
             "cpu_seconds": float(answer["cpu_seconds"]),
             "seed": source.seed,
+            **({"continuity_prior": continuity.record()} if model.sfh == "continuity" else {}),
             "versions": dict(common["versions"]),
         },
         **settings,
@@ -460,13 +463,11 @@ def _samples(source: _Source, answer: Mapping[str, Any], model: SedModel) -> dic
     """Return draws by our names, the best model last."""
     table = np.vstack([answer["draws"], answer["best"]])
     columns = {str(name): table[:, k] for k, name in enumerate(answer["names"])}
-    wanted = {name: getattr(source.priors, name) for name in ("age", "log_mass_formed", "metallicity", "a_v", "log_u")}
-    free = {**wanted, **{name.partition(":")[2]: None for name in columns if ":dsfr" in name}}
+    n_step = sum(name.startswith("continuity:dsfr") for name in columns)
     samples = {}
-    for name, (term, factor) in our_names(model, free).items():
-        prior = wanted.get(name)
-        fixed = isinstance(prior, Fixed)
-        samples[name] = np.full(len(table), prior.value) if fixed else columns[term] / factor  # type: ignore[union-attr] # fixed says which
+    for name, (term, factor) in our_names(model, n_step).items():
+        prior = getattr(source.priors, name, None)
+        samples[name] = np.full(len(table), prior.value) if isinstance(prior, Fixed) else columns[term] / factor
     derived = ("log_mass", "log_mass_formed", "age_mw", "sfr10", "sfr100")
     return {**samples, **{name: np.asarray(answer[f"derived_{name}"]) for name in derived}}
 
