@@ -1,0 +1,243 @@
+"""Inner loops of galaxy fits: posterior of a piecewise-constant history and one ensemble's moves; compiled by `_ensemble`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["log_posterior", "log_posterior_many", "move_ensemble", "transform"]
+
+#: How one parameter follows from its standard normal coordinate; see `transform`.
+FIXED, UNIFORM, LOG_UNIFORM, GAUSSIAN, STUDENT = 0, 1, 2, 3, 4
+
+#: Places of the parameters after the ``n_bins - 1`` steps of the history.
+METALLICITY, A_V, LOG_U, LOG_MASS, SHAPE = 0, 1, 2, 3, 4
+
+_ROOT_HALF = math.sqrt(0.5)
+_LN_TEN = math.log(10.0)
+
+
+def transform(x: float, kind: int, p: Any) -> float:
+    """Return a parameter from its coordinate, which is standard normal under the prior; NaN outside a Gaussian's limits.
+
+    A fixed parameter is ``p[0]``. Uniform and log-uniform ones run from ``p[0]`` to ``p[1]``, the latter in decimal
+    logarithms. A Gaussian has mean ``p[0]`` and sigma ``p[1]`` within ``p[2]``, ``p[3]``. A Student t of two degrees
+    of freedom has location ``p[0]`` and scale ``p[1]``, and its distribution function is ``p[2]`` and ``p[3]`` at its
+    limits; its quantile function (2 q - 1) / sqrt(2 q (1 - q)) is closed.
+    """
+    if kind == FIXED:
+        return float(p[0])
+    if kind == GAUSSIAN:
+        value = p[0] + p[1] * x
+        return float(value) if p[2] <= value <= p[3] else math.nan
+    below = 0.5 * math.erfc(-x * _ROOT_HALF)
+    above = 0.5 * math.erfc(x * _ROOT_HALF)
+    if kind == UNIFORM:
+        return float(p[0] + (p[1] - p[0]) * below)
+    if kind == LOG_UNIFORM:
+        return math.exp(_LN_TEN * (p[0] + (p[1] - p[0]) * below))
+    q = p[2] * above + p[3] * below
+    rest = (1.0 - p[2]) * above + (1.0 - p[3]) * below
+    if q <= 0.0 or rest <= 0.0:
+        return math.nan
+    return float(p[0] + p[1] * (q - rest) / math.sqrt(2.0 * q * rest))
+
+
+def log_mass_integral(s: float, root: float, low: float, high: float) -> float:
+    """Return the logarithm of the likelihood averaged over a mass that is uniform in its logarithm.
+
+    ``s`` is the signal-to-noise ratio of the model's pattern in the data, ``root`` the norm of the model of one solar
+    mass in units of the errors, ``low`` and ``high`` the limits of log10 of the mass. The integral is
+    int exp(s x - x^2 / 2) dx / x over x = root 10^low ... root 10^high, divided by ln(10) (high - low). From s = 9 on,
+    the expansion about the peak holds to 1e-6; below, and near the limits, a trapezoidal rule takes over.
+    """
+    start, stop = math.log(root) + _LN_TEN * low, math.log(root) + _LN_TEN * high
+    norm = math.log(stop - start)
+    if s > 9.0 and start < math.log(s - 6.0) and stop > math.log(s + 6.0):
+        r = 1.0 / (s * s)
+        series = 1.0 + r * (1.0 + r * (3.0 + r * (15.0 + r * 105.0)))
+        return 0.5 * s * s + 0.5 * math.log(2.0 * math.pi) - math.log(s) + math.log(series) - norm
+    # Below x = exp(flat) the integrand is 1; above x = s + 8 nothing is left of it. Between them the trapezoidal rule in
+    # ln x has nodes nearer than the width of the peak, where it converges exponentially.
+    flat = math.log(1e-4 / (1.0 + abs(s)))
+    bottom = max(start, flat)
+    top = min(stop, math.log(max(s, 0.0) + 8.0))
+    peak = 0.5 * s * s if s > 0.0 else 0.0
+    total = max(min(bottom, stop) - start, 0.0) * math.exp(-peak)
+    if top > bottom:
+        n = 160
+        step = (top - bottom) / n
+        for k in range(n + 1):
+            x = math.exp(bottom + k * step)
+            total += (0.5 if k in (0, n) else 1.0) * step * math.exp(s * x - 0.5 * x * x - peak)
+    return peak + math.log(max(total, 1e-300)) - norm
+
+
+def log_posterior(x: Any, problem: Any, work: Any) -> float:
+    """Return the logarithm of likelihood times prior at one point of normal coordinates.
+
+    ``problem`` is what `sc_lab.sed.continuity` packs: kinds and numbers of the priors, where each parameter's
+    coordinate is (-1: none), durations of the bins, nodes and tables in units of the errors, the data in them, the
+    shape errors, and whether the mass is integrated out. ``work`` holds one value per bin, and the model of each band.
+    """
+    kinds, numbers, slots, widths, z_nodes, u_nodes, av_low, av_step, stellar, nebular, data, shape, marginal = problem
+    weight, model = work
+    n_bins, n_neb, n_bands = stellar.shape[2], nebular.shape[3], stellar.shape[3]
+    total = 0.0
+    for j in range(len(x)):
+        total -= 0.5 * x[j] * x[j]
+    # From the oldest bin to the youngest: each step is log SFR(younger) - log SFR(older).
+    level, highest = 0.0, 0.0
+    weight[n_bins - 1] = 0.0
+    for j in range(n_bins - 1):
+        step = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+        if math.isnan(step):
+            return -math.inf
+        level += step
+        weight[n_bins - 2 - j] = level
+        highest = max(highest, level)
+    norm = 0.0
+    for k in range(n_bins):
+        weight[k] = math.exp(_LN_TEN * (weight[k] - highest)) * widths[k]
+        norm += weight[k]
+    first = n_bins - 1
+    j = first + METALLICITY
+    metal = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+    j = first + A_V
+    a_v = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+    j = first + LOG_U
+    log_u = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+    j = first + LOG_MASS
+    log_mass = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+    j = first + SHAPE
+    common = transform(x[slots[j]] if slots[j] >= 0 else 0.0, kinds[j], numbers[j])
+    if math.isnan(metal) or math.isnan(a_v) or math.isnan(log_u) or math.isnan(log_mass) or math.isnan(common):
+        return -math.inf
+
+    iz, fz = 0, 0.0
+    if metal >= z_nodes[-1]:
+        iz, fz = len(z_nodes) - 2, 1.0
+    elif metal > z_nodes[0]:
+        while metal > z_nodes[iz + 1]:
+            iz += 1
+        fz = (metal - z_nodes[iz]) / (z_nodes[iz + 1] - z_nodes[iz])
+    iu, fu = 0, 0.0
+    if len(u_nodes) > 1:
+        if log_u >= u_nodes[-1]:
+            iu, fu = len(u_nodes) - 2, 1.0
+        elif log_u > u_nodes[0]:
+            while log_u > u_nodes[iu + 1]:
+                iu += 1
+            fu = (log_u - u_nodes[iu]) / (u_nodes[iu + 1] - u_nodes[iu])
+    # Four nodes of the uniform A_V grid around the point carry a cubic.
+    n_av = stellar.shape[1]
+    place = (a_v - av_low) / av_step
+    ia = min(max(math.floor(place) - 1, 0), n_av - 4) if n_av >= 4 else 0
+    t = place - ia
+    if n_av >= 4:
+        c0 = -(t - 1.0) * (t - 2.0) * (t - 3.0) / 6.0
+        c1 = t * (t - 2.0) * (t - 3.0) / 2.0
+        c2 = -t * (t - 1.0) * (t - 3.0) / 2.0
+        c3 = t * (t - 1.0) * (t - 2.0) / 6.0
+    else:
+        c0, c1, c2, c3 = 1.0, 0.0, 0.0, 0.0
+
+    for b in range(n_bands):
+        model[b] = 0.0
+    for dz in range(2):
+        wz = fz if dz else 1.0 - fz
+        if wz == 0.0:
+            continue
+        for da in range(4 if n_av >= 4 else 1):
+            ca = c0 if da == 0 else (c1 if da == 1 else (c2 if da == 2 else c3))
+            for k in range(n_bins):
+                c = wz * ca * weight[k]
+                row = stellar[iz + dz, ia + da, k]
+                for b in range(n_bands):
+                    model[b] += c * row[b]
+            for du in range(2 if len(u_nodes) > 1 else 1):
+                wu = fu if du else 1.0 - fu
+                if wu == 0.0:
+                    continue
+                for k in range(n_neb):
+                    c = wz * ca * wu * weight[k]
+                    row = nebular[iz + dz, iu + du, ia + da, k]
+                    for b in range(n_bands):
+                        model[b] += c * row[b]
+
+    aa, ab, bb = 0.0, 0.0, 0.0
+    for b in range(n_bands):
+        flux = model[b] / norm * (1.0 + common * shape[b])
+        model[b] = flux
+        aa += flux * flux
+        ab += flux * data[b]
+        bb += data[b] * data[b]
+    if not aa > 0.0:
+        return -math.inf
+    if marginal:
+        j = first + LOG_MASS
+        root = math.sqrt(aa)
+        return total - 0.5 * bb + log_mass_integral(ab / root, root, numbers[j][2], numbers[j][3])
+    mass = math.exp(_LN_TEN * log_mass)
+    return total - 0.5 * (bb - 2.0 * mass * ab + mass * mass * aa)
+
+
+def log_posterior_many(points: Any, problem: Any, work: Any, out: Any) -> None:
+    """Fill ``out`` with the log posterior of each row of ``points``."""
+    for n in range(len(points)):
+        out[n] = log_posterior(points[n], problem, work)
+
+
+def move_ensemble(
+    walkers: Any, values: Any, n_steps: int, thin: int, rng: Any, problem: Any, work: Any, chain: Any, trace: Any
+) -> int:
+    """Move one ensemble ``n_steps`` times, keep every ``thin``-th state, and return how many moves were accepted.
+
+    Each half of the walkers moves by the positions of the other half, so the moves keep the posterior exactly: four in
+    five by differential evolution (ter Braak 2006: along the difference of two others, scaled by 2.38 / sqrt(2 n), one
+    in ten by the whole difference, which carries walkers between modes), one in five by the stretch of Goodman and
+    Weare (2010) with a = 2.
+    """
+    n_walkers, n_dim = walkers.shape
+    half = n_walkers // 2
+    scale = 2.38 / math.sqrt(2.0 * n_dim)
+    proposal = np.empty(n_dim)
+    accepted, kept = 0, 0
+    for step in range(n_steps):
+        for side in range(2):
+            first = half if side else 0
+            other = 0 if side else half
+            n_here = n_walkers - half if side else half
+            n_other = half if side else n_walkers - half
+            for w in range(first, first + n_here):
+                ratio = 0.0
+                if rng.random() < 0.8:
+                    i = int(rng.random() * n_other)
+                    j = int(rng.random() * (n_other - 1))
+                    if j >= i:
+                        j += 1
+                    gamma = 1.0 if rng.random() < 0.1 else scale * (1.0 + 0.1 * rng.standard_normal())
+                    for d in range(n_dim):
+                        proposal[d] = walkers[w, d] + gamma * (walkers[other + i, d] - walkers[other + j, d])
+                        proposal[d] += 1e-5 * rng.standard_normal()
+                else:
+                    i = int(rng.random() * n_other)
+                    stretch = (rng.random() + 1.0) ** 2 / 2.0
+                    ratio = (n_dim - 1.0) * math.log(stretch)
+                    for d in range(n_dim):
+                        proposal[d] = walkers[other + i, d] + stretch * (walkers[w, d] - walkers[other + i, d])
+                value = log_posterior(proposal, problem, work)
+                if math.log(1.0 - rng.random()) < value - values[w] + ratio:
+                    values[w] = value
+                    accepted += 1
+                    for d in range(n_dim):
+                        walkers[w, d] = proposal[d]
+        if (step + 1) % thin == 0 and kept < len(chain):
+            for w in range(n_walkers):
+                trace[kept, w] = values[w]
+                for d in range(n_dim):
+                    chain[kept, w, d] = walkers[w, d]
+            kept += 1
+    return accepted

@@ -1,0 +1,323 @@
+"""Galaxies: photometry fitted with constant star-formation rates in bins of look-back time under a continuity prior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sc_lab.errors import InputError
+from sc_lab.sed._bin_tables import hat_weights, make_bin_tables
+from sc_lab.sed._continuity import (
+    Problem,
+    StudentT,
+    log_posterior_reference,
+    make_problem,
+    parameters_of,
+)
+from sc_lab.sed._ensemble import EnsembleRun, run_emcee_reference, run_ensembles, start_walkers
+from sc_lab.sed.priors import LogUniform, Priors, Uniform
+from sc_lab.sed.results import SedFit
+from sc_lab.units import FloatArray
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+
+    from sc_lab.sed.model import SedModel
+
+__all__ = ["SAMPLERS", "StudentT", "fit_continuity"]
+
+SAMPLERS = ("ensemble", "emcee")
+
+#: Steps of each emcee walker; a longer chain is a second call away, and this is the slow path.
+_EMCEE_STEPS = 6000
+
+#: A prior edge holds so much of the posterior within a fiftieth of the range that it deserves a word.
+_AT_EDGE = 0.25
+
+
+def fit_continuity(
+    flux: FloatArray,
+    flux_err: FloatArray,
+    bands: tuple[str, ...],
+    z: float,
+    *,
+    model: SedModel,
+    filters: tuple[Any, ...],
+    priors: Priors | None = None,
+    continuity: StudentT | None = None,
+    shape_err: FloatArray | None = None,
+    error_floor: float = 0.03,
+    distance: float | None = None,
+    sampler: str = "ensemble",
+    marginalise_mass: bool = True,
+    max_steps: int | None = None,
+    n_draws: int = 1000,
+    rng: np.random.Generator | int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Any = None,
+    cosmology: FLRW | None = None,
+) -> SedFit:
+    """Fit one galaxy with a continuity history.
+
+    Parameters
+    ----------
+    flux, flux_err : ndarray, shape (n_band,)
+        Data and errors [nJy]; NaN where there are none.
+    bands : tuple of str
+        Names of the bands.
+    z : float
+        Redshift.
+    model : SedModel
+        With ``sfh="continuity"``; its edges decide the bins.
+    filters : tuple of Filter
+        The bands' throughputs.
+    priors : Priors, optional
+        Of mass formed, metallicity, A_V and log U; that of the age has no meaning here.
+    continuity : StudentT, optional
+        Prior of the steps between bins: two degrees of freedom, scale 0.3 dex.
+    shape_err : ndarray, shape (n_band,), optional
+        Fractional error common to all bands: one standard normal number scales it and multiplies the model.
+    error_floor : float
+        Fraction of the flux added in quadrature to its error.
+    distance : float, optional
+        Luminosity distance [Mpc] when it is not the redshift's.
+    sampler : {"ensemble", "emcee"}
+        Compiled ensembles, or emcee with the likelihood in plain NumPy: the slow reference.
+    marginalise_mass : bool
+        Integrate the mass out in closed form where its prior is uniform in the logarithm.
+    max_steps : int, optional
+        Most steps of each walker.
+    n_draws : int
+        Draws in the result; all have the same weight.
+    rng : Generator, int, optional
+        Source of randomness or its seed.
+    progress : callable, optional
+        Called with steps done and their largest number.
+    cancel : object with ``is_set()``, optional
+        When set, the fit stops.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means the house default.
+
+    Returns
+    -------
+    SedFit
+        With ``dsfr1`` ... (log SFR of the younger bin minus that of the older, the oldest pair first, as bagpipes
+        numbers them), ``log_mass_formed``, ``log_mass``, ``metallicity``, ``a_v``, ``log_u``, ``sfr10``, ``sfr100``,
+        ``age_mw``, ``mag_v_obs`` and ``abs_mag_v``. There is no ``age``: stars form in every bin. The evidence comes
+        from bridge sampling.
+
+    Raises
+    ------
+    InputError
+        If an option is none, or no band has data.
+    ScLabError
+        If it was cancelled.
+
+    Notes
+    -----
+    Leja et al. 2019 (ApJ 876, 3): the rate is constant in each bin, and the logarithm of the ratio of neighbouring
+    rates has a Student t prior of two degrees of freedom. For given ratios the history is one weight for each bin, so
+    flux = M sum_i w_i T_i(metallicity, A_V, log U) with a table T_i for each. Bins end below the age of the Universe.
+    """
+    if sampler not in SAMPLERS:
+        msg = f"sampler is {sampler!r}; choose one of {', '.join(SAMPLERS)}"
+        raise InputError(msg)
+    generator = np.random.default_rng(rng)
+    priors = Priors() if priors is None else priors
+    continuity = StudentT() if continuity is None else continuity
+    flux, flux_err = np.asarray(flux, dtype=np.float64), np.asarray(flux_err, dtype=np.float64)
+    sigma = np.hypot(flux_err, error_floor * np.abs(flux))
+    tables = make_bin_tables(
+        model, filters, z, a_v_range=(priors.a_v.low, priors.a_v.high), distance=distance, cosmology=cosmology
+    )
+    problem = make_problem(
+        flux, sigma, tables, priors, continuity=continuity, shape_err=shape_err, marginalise_mass=marginalise_mass
+    )
+    if not len(problem.data):
+        msg = "no band has a flux with an error; give at least one finite flux and error"
+        raise InputError(msg)
+    if sampler == "ensemble":
+        run = run_ensembles(
+            problem.packed,
+            problem.n_dim,
+            rng=generator,
+            max_steps=16_000 if max_steps is None else max_steps,
+            progress=progress,
+            cancel=cancel,
+        )
+    else:
+        n_walkers = 2 * (problem.n_dim + 10)
+        run = run_emcee_reference(
+            lambda points: log_posterior_reference(points, problem),
+            start_walkers(lambda x: log_posterior_reference(x, problem), problem.n_dim, n_walkers, generator),
+            n_steps=_EMCEE_STEPS if max_steps is None else max_steps,
+            rng=generator,
+            progress=progress,
+            cancel=cancel,
+        )
+    values, draw_flux = _draws(run, problem, n_draws, generator)
+    samples = _derived(values, draw_flux, problem, z, distance, cosmology)
+    best, best_flux, best_chi2 = _best(run, problem)
+    sentences = (*run.cautions, *_edge_cautions(samples, priors))
+    return SedFit(
+        samples=samples,
+        weights=np.ones(n_draws),
+        bands=tuple(bands),
+        flux=flux,
+        flux_err=flux_err,
+        z=float(z),
+        model=model,
+        priors=priors,
+        log_evidence=run.log_evidence + problem.log_constant,
+        ess=min(run.ess, float(n_draws)),
+        best=best,
+        best_chi2=best_chi2,
+        best_flux=best_flux,
+        draw_flux=draw_flux[:, :-1],
+        filters=tuple(filters),
+        engine="grid",
+        cautions=sentences,
+        distance=distance,
+        cosmology=cosmology,
+        error_floor=error_floor,
+        shape_err=shape_err,
+        meta={
+            "sampler": sampler,
+            "continuity_prior": continuity.record(),
+            "bin_edges_myr": [float(edge) / 1e6 for edge in tables.history.edges],
+            "r_hat": run.r_hat,
+            "autocorrelation_time": run.autocorrelation_time,
+            "acceptance": run.acceptance,
+            "n_steps": run.n_steps,
+            "chain_ess": run.ess,
+            "log_evidence_err": None if math.isnan(run.log_evidence_err) else run.log_evidence_err,
+        },
+    )
+
+
+# ---- inside ------------------------------------------------------------------------------------
+
+
+def _draws(
+    run: EnsembleRun, problem: Problem, n: int, rng: np.random.Generator
+) -> tuple[dict[str, FloatArray], FloatArray]:
+    """Return draws of all parameters with their masses, and their fluxes in the bands and the V band [nJy]."""
+    pick = rng.choice(len(run.points), n, replace=n > len(run.points))
+    points = run.points[pick]
+    values = parameters_of(points, problem)
+    unit, scaled = _unit_fluxes(values, problem)
+    if problem.marginal:
+        aa, ab = (scaled**2).sum(axis=1), (scaled * problem.data / problem.sigma).sum(axis=1)
+        low, high = problem.numbers[problem.names.index("log_mass_formed"), 2:]
+        values["log_mass_formed"] = draw_log_mass(ab / np.sqrt(aa), np.sqrt(aa), low, high, rng)
+    return values, unit * 10.0 ** values["log_mass_formed"][:, None]
+
+
+def _unit_fluxes(values: dict[str, FloatArray], problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """Return fluxes of one solar mass in all bands and V, and in the used bands in units of the errors."""
+    shares = problem.tables.history.fractions(problem.steps(values))
+    unit = problem.tables.fluxes(shares, values["metallicity"], values["log_u"], values["a_v"])
+    used = unit[:, np.append(problem.used, False)]
+    return unit, used / problem.sigma * (1.0 + values["shape"][:, None] * problem.shape)
+
+
+def draw_log_mass(
+    s: FloatArray, root: FloatArray, low: float, high: float, rng: np.random.Generator, *, n_nodes: int = 512
+) -> FloatArray:
+    """Draw log10 of the mass from its posterior at given shapes of the model, under a prior uniform in it.
+
+    Parameters
+    ----------
+    s, root : ndarray, shape (n,)
+        Signal-to-noise ratio of the model's pattern in the data, and norm of the model of one solar mass.
+    low, high : float
+        Limits of log10 of the mass.
+    rng : `~numpy.random.Generator`
+        Source of chance.
+    n_nodes : int
+        Nodes of the inverted distribution function.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        One draw for each.
+    """
+    log_root = np.log(root)
+    start, stop = log_root + math.log(10) * low, log_root + math.log(10) * high
+    # Where the density of ln x is more than exp(-32) of its largest value: a Gaussian of x about s, cut at x = 0.
+    peak = np.maximum(s, 0.0)
+    top = np.minimum(stop, np.log(peak + 8.0))
+    bottom = np.where(s > 9.0, np.maximum(start, np.log(np.maximum(s - 8.0, 1e-300))), start)
+    top = np.maximum(top, bottom + 1e-9)
+    y = bottom[:, None] + (top - bottom)[:, None] * np.linspace(0.0, 1.0, n_nodes)
+    x = np.exp(y)
+    log_density = s[:, None] * x - 0.5 * x**2
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    cdf = np.concatenate([np.zeros((len(s), 1)), np.cumsum(density[:, 1:] + density[:, :-1], axis=1)], axis=1)
+    target = rng.random(len(s)) * cdf[:, -1]
+    at = np.clip((cdf < target[:, None]).sum(axis=1) - 1, 0, n_nodes - 2)
+    rows = np.arange(len(s))
+    inside = (target - cdf[rows, at]) / np.maximum(cdf[rows, at + 1] - cdf[rows, at], 1e-300)
+    drawn = y[rows, at] + (y[rows, at + 1] - y[rows, at]) * inside
+    return np.asarray((drawn - log_root) / math.log(10))
+
+
+def _derived(
+    values: dict[str, FloatArray],
+    draw_flux: FloatArray,
+    problem: Problem,
+    z: float,
+    distance: float | None,
+    cosmology: FLRW | None,
+) -> dict[str, FloatArray]:
+    """Return the samples: parameters and what follows from them."""
+    from sc_lab.sed._frame import frame_at
+
+    tables = problem.tables
+    history = tables.history
+    shares = history.fractions(problem.steps(values))
+    mass = 10.0 ** values["log_mass_formed"]
+    live = np.einsum("nk,nz,kz->n", shares, hat_weights(tables.metallicity, values["metallicity"]), history.live)
+    samples = {name: value for name, value in values.items() if name != "shape" or (problem.shape > 0).any()}
+    samples["log_mass"] = values["log_mass_formed"] + np.log10(live)
+    samples["age_mw"] = shares @ history.age_mw / 1e6
+    samples["sfr10"] = mass * (shares @ history.sfr10)
+    samples["sfr100"] = mass * (shares @ history.sfr100)
+    with np.errstate(divide="ignore"):
+        samples["mag_v_obs"] = 31.4 - 2.5 * np.log10(draw_flux[:, -1])
+    frame = frame_at("fine", z, distance=distance, cosmology=cosmology)
+    megaparsecs = frame.luminosity_distance / 3.0856775814913674e24
+    samples["abs_mag_v"] = samples["mag_v_obs"] - 5.0 * math.log10(megaparsecs * 1e5) + 2.5 * math.log10(1.0 + z)
+    return samples
+
+
+def _best(run: EnsembleRun, problem: Problem) -> tuple[dict[str, float], FloatArray, float]:
+    """Return the state of highest likelihood met, with the mass that fits it best, its fluxes and chi-squared."""
+    log_like = run.log_posterior + 0.5 * (run.points**2).sum(axis=1)
+    values = parameters_of(run.points[int(np.argmax(log_like))][None], problem)
+    unit, scaled = _unit_fluxes(values, problem)
+    data = problem.data / problem.sigma
+    if problem.marginal:
+        low, high = problem.numbers[problem.names.index("log_mass_formed"), 2:]
+        mass = float((scaled[0] @ data) / (scaled[0] @ scaled[0]))
+        values["log_mass_formed"] = np.array([np.clip(math.log10(max(mass, 1e-300)), low, high)])
+    mass = 10.0 ** float(values["log_mass_formed"][0])
+    chi2 = float(((data - mass * scaled[0]) ** 2).sum())
+    best = {name: float(value[0]) for name, value in values.items() if name != "shape" or (problem.shape > 0).any()}
+    return best, mass * unit[0, :-1], chi2
+
+
+def _edge_cautions(samples: dict[str, FloatArray], priors: Priors) -> tuple[str, ...]:
+    """Return a sentence for each parameter whose posterior leans on the limit of its prior."""
+    out = []
+    for name, unit in (("a_v", " mag"), ("log_mass_formed", "")):
+        prior = getattr(priors, name)
+        if not isinstance(prior, Uniform | LogUniform):
+            continue
+        at = prior.cdf(samples[name])
+        if float(np.mean(at > 0.98)) > _AT_EDGE:
+            out.append(f"the posterior of {name} leans on the upper limit of its prior, {prior.high:g}{unit}: raise it")
+    return tuple(out)
