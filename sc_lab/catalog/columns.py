@@ -152,6 +152,9 @@ _A_V = Column(name="a_v", unit="mag", ucd="phys.absorption;em.opt.V", descriptio
 _METALLICITY = Column(
     name="metallicity", ucd="phys.abund.Z", description="absolute metallicity Z (solar is 0.02)", low=0.0, high=1.0
 )
+_SED_CHI2 = Column(
+    name="sed_chi2", ucd="stat.fit.chi2", description="chi-squared of the best model of the SED fit", low=0.0
+)
 #: Magnitudes of 99 and -99 mean "none" in many catalogues; a range that leaves them out makes them errors.
 _MAG_RANGE = 60.0
 _ABS_MAG_V = Column(
@@ -229,8 +232,20 @@ _ALL: tuple[Column, ...] = (
     _A_V,
     *_errors(_A_V),
     _METALLICITY,
+    *_errors(_METALLICITY),
     _ABS_MAG_V,
     _error(_ABS_MAG_V),
+    _SED_CHI2,
+    Column(name="sed_n_bands", ucd="meta.number", description="bands with a flux in the SED fit", low=0.0),
+    Column(
+        name="sed_ess",
+        ucd="meta.number",
+        description="effective number of independent posterior draws behind the SED fit",
+        low=0.0,
+    ),
+    _text("sed_library", "meta.id;meta.modelled", "stellar library of the SED fit; empty where there is none"),
+    _text("sed_settings", "meta.id;meta.modelled", "key of the settings of the SED fit in the provenance"),
+    _text("sed_flags", "meta.code.qual", "what the SED fit points out, by name"),
     Column(name="snr", ucd="stat.snr", description="signal-to-noise ratio of the matched filter in the reference band"),
     Column(
         name="flux_shape_err",
@@ -268,11 +283,17 @@ PATTERNS: dict[str, str] = {
     "abs_mag_<filter>": "intrinsic absolute AB magnitude, e.g. abs_mag_f150w; also abs_mag_<filter>_err",
     "mu_<model>": "absolute magnification of a further lens model, e.g. mu_m2; also mu_<model>_err_lo and _err_hi",
     "mu_t_<model>": "tangential magnification of a further lens model; also mu_t_<model>_err_lo and _err_hi",
+    "<property>_tau<Myr>": "a property of the SED fit, such as mass, age_onset or sfr, for a second e-folding time of the "
+    "star formation, e.g. mass_tau10; also its errors",
 }
 
 _MAG = re.compile(r"(abs_)?mag_([a-z0-9]+)(_err|_is_limit)?")
 _FLUX = re.compile(r"flux_(?!shape$|err$)([a-z0-9]+)(_err)?")
 _MODEL = re.compile(r"mu(_t)?_(?!t$|t_|err$|err_)([a-z0-9]+)(?:_err_(lo|hi))?")
+#: What an SED fit says for a second star-formation history; 2p5 stands for 2.5 Myr.
+_TAU = re.compile(
+    r"(mass|age_onset|age_mw|sfr|a_v|metallicity|abs_mag_v|sed_chi2)_tau(\d+(?:p\d+)?)(_err(?:_lo|_hi)?)?"
+)
 _ERROR = re.compile(r"(.+)_err(?:_(lo|hi))?")
 
 
@@ -311,6 +332,11 @@ def find_column(name: str) -> Column | None:
         )
         lower, upper = _errors(centre)
         return {None: centre, "lo": lower, "hi": upper}[found[3]]
+    found = _TAU.fullmatch(name)
+    if found:
+        base = COLUMNS.get(f"{found[1]}{found[3] or ''}")
+        myr = found[2].replace("p", ".")
+        return base and replace(base, name=name, description=f"{base.description}, for tau = {myr} Myr")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -14,6 +15,8 @@ from sc_lab.catalog.columns import COLUMNS, find_column
 from sc_lab.catalog.comparison import same_rows
 from sc_lab.clumps.light import provisional
 from sc_lab.clumps.measured import Measured
+from sc_lab.clumps.sed_columns import DRAWN, PROPERTIES, magnified
+from sc_lab.clumps.sed_fits import fit_seds
 from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -28,11 +31,17 @@ _DETECTED = 3.0
 #: Columns of the fits that number groups and so change without any change of a clump.
 _BOOKKEEPING = ("group",)
 _TEXTS = ("id", "field", "system", "image", "galaxy", "provenance", "size_class", "photometry_flags", "lens_flags")
-#: What a table of properties may say of a clump.
-_PROPERTIES = ("mass", "age_onset", "age_mw", "sfr", "a_v", "metallicity", "abs_mag_v")
 
 
-def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous: Measured | None = None) -> Measured:
+def assemble(
+    observation: Observation,
+    clumps: Table,
+    fits: QTable,
+    *,
+    previous: Measured | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    cancel: Any = None,
+) -> Measured:
     """Return the catalogue of fitted clumps.
 
     Parameters
@@ -46,6 +55,10 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
     previous : Measured, optional
         An earlier measurement on the same observation; rows whose fit, place, galaxy and provenance are the
         same are taken over.
+    progress : callable, optional
+        Called as ``progress(done, total)`` while SEDs are fitted.
+    cancel : object, optional
+        With ``is_set()``; ends the fits.
 
     Returns
     -------
@@ -66,7 +79,8 @@ def assemble(observation: Observation, clumps: Table, fits: QTable, *, previous:
             known &= _same_galaxies(before, observation, texts["galaxy"])
         old = np.where(known, old, -1)
     new = np.flatnonzero(old < 0)
-    fresh = _columns(observation, fits[new], ids[new], {name: values[new] for name, values in texts.items()})
+    new_texts = {name: values[new] for name, values in texts.items()}
+    fresh = _columns(observation, fits[new], ids[new], new_texts, progress=progress, cancel=cancel)
     columns = fresh if previous is None or len(new) == n else _merged(previous, fresh, old, new, n)
     return Measured(
         columns=dict(sorted(columns.items(), key=lambda item: _rank(item[0]))),
@@ -108,8 +122,8 @@ def _merged(
     kept = np.flatnonzero(old >= 0)
     for name in dict.fromkeys([*previous.columns, *fresh]):
         parts = [columns[name] for columns in (previous.columns, fresh) if name in columns]
-        kind = np.result_type(*parts)
-        values = np.full(n, np.nan) if kind.kind == "f" else np.zeros(n, dtype=kind)
+        kind, shape = np.result_type(*parts), (n, *parts[-1].shape[1:])
+        values = np.full(shape, np.nan) if kind.kind == "f" else np.zeros(shape, dtype=kind)
         if name in previous.columns:
             values[kept] = previous.columns[name][old[kept]]
         if name in fresh:
@@ -130,7 +144,13 @@ _ORDER = {name: place for place, name in enumerate(COLUMNS)}
 
 
 def _columns(
-    observation: Observation, fits: QTable, ids: npt.NDArray[np.str_], texts: dict[str, npt.NDArray[np.str_]]
+    observation: Observation,
+    fits: QTable,
+    ids: npt.NDArray[np.str_],
+    texts: dict[str, npt.NDArray[np.str_]],
+    *,
+    progress: Callable[[int, int], object] | None = None,
+    cancel: Any = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Return every catalogue column of some clumps."""
     homes = {each.id: each for each in observation.galaxy_list}
@@ -160,8 +180,52 @@ def _columns(
     for side in ("", "_err_lo", "_err_hi"):
         out[f"age_onset{side}"] = getattr(light, f"age{side}")
     out["mass_is_provisional"] = np.isfinite(light.mass)
+    given = _given(ids, observation.properties)
+    if observation.sed is not None:
+        seds = fit_seds(
+            ids.tolist(),
+            fluxes,
+            # What is said elsewhere is not fitted: without a redshift there is no fit.
+            np.where(given, np.nan, z),
+            settings=observation.sed,
+            own=observation.sed_own,
+            shape_err=out["flux_shape_err"],
+            cosmology=observation.cosmology,
+            progress=progress,
+            cancel=cancel,
+        )
+        seds["sed_flags"] = np.where(given, "", seds["sed_flags"])
+        join_seds(out, seds)
     _join_properties(out, observation.properties)
     return out
+
+
+def join_seds(out: dict[str, npt.NDArray[Any]], seds: dict[str, npt.NDArray[Any]]) -> None:
+    """Put what SED fits say in place of what is provisional, clump by clump.
+
+    Parameters
+    ----------
+    out : dict of ndarray
+        Catalogue columns with ``mu`` and ``mass_is_provisional``; changed in place.
+    seds : dict of ndarray
+        What `sc_lab.clumps.sed_fits.fit_seds` gave.
+    """
+    fitted = np.isfinite(seds["sed_chi2"])
+    for name, values in magnified(seds, out["mu"]).items():
+        if values.dtype.kind == "O":
+            out[name] = values.astype(np.str_)
+        elif name in out:
+            out[name] = np.where(fitted, values, out[name])
+        else:
+            out[name] = values
+    out["mass_is_provisional"] = out["mass_is_provisional"] & ~fitted
+
+
+def _given(ids: npt.NDArray[np.str_], properties: Table | None) -> npt.NDArray[np.bool_]:
+    """Return which clumps have their mass from elsewhere."""
+    if properties is None or "mass" not in properties.colnames:
+        return np.zeros(len(ids), dtype=bool)
+    return np.isin(ids, np.array([str(name) for name in properties["id"].tolist()]))
 
 
 def _delensed(observation: Observation, fits: QTable, z: FloatArray) -> dict[str, npt.NDArray[Any]]:
@@ -274,7 +338,7 @@ def _join_properties(out: dict[str, npt.NDArray[Any]], properties: Table | None)
     rows = np.array([index.get(name, -1) for name in out["id"].tolist()])
     here, there = np.flatnonzero(rows >= 0), rows[rows >= 0]
     n = len(rows)
-    for base in _PROPERTIES:
+    for base in PROPERTIES:
         if base not in table.colnames:
             continue
         for name in (base, f"{base}_err_lo", f"{base}_err_hi", f"{base}_err"):
@@ -282,6 +346,12 @@ def _join_properties(out: dict[str, npt.NDArray[Any]], properties: Table | None)
                 continue
             column = out.setdefault(name, np.full(n, np.nan))
             column[here] = catalogs.values(table, name)[there]
+        name = f"{base}_draws"
+        if base in DRAWN and (name in out or name in table.colnames):
+            draws = catalogs.values(table, name)[there]
+            depth = out[name].shape[1] if name in out else draws.shape[1]
+            draws = draws[:, np.arange(depth) * draws.shape[1] // depth] if draws.ndim == 2 else np.nan
+            out.setdefault(name, np.full((n, depth), np.nan))[here] = draws
         if base == "mass":
             out["mass_is_provisional"][here] = False
 

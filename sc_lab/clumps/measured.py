@@ -15,6 +15,7 @@ from astropy.table import QTable, Table
 from sc_lab.catalog import validate
 from sc_lab.catalog.columns import column
 from sc_lab.catalog.formats import META_KEY
+from sc_lab.catalog.packing import pack_draws
 
 if TYPE_CHECKING:
     from sc_lab.clumps.observation import Observation
@@ -29,8 +30,8 @@ class Measured:
     Attributes
     ----------
     columns : mapping of str to ndarray
-        One array a registry column, in its house unit, shape (n,) in the order of the list; NaN, False
-        or empty where there is nothing to say.
+        One array a registry column, in its house unit, shape (n,) in the order of the list, draws (n, k); NaN,
+        False or empty where there is nothing to say.
     fits : QTable or None
         What `sc_lab.photometry.fit_clumps` gave.
     refitted : tuple of str
@@ -75,13 +76,17 @@ class Measured:
         Returns
         -------
         dict
-            ``columns`` (the first is ``id``), ``units`` and ``data``; None where there is no number.
+            ``columns`` (the first is ``id``), ``units`` and ``data``; None where there is no number, and draws as
+            `sc_lab.catalog.pack_draws` writes them.
         """
         names = ["id", *(name for name in self.columns if name != "id")]
         index = np.asarray(wanted, dtype=int)
         data = []
         for name in names:
             values = self.columns[name][index]
+            if values.ndim == 2:
+                data.append([pack_draws(row) for row in values])
+                continue
             plain = values.tolist()
             if values.dtype.kind == "f":
                 plain = [value if good else None for value, good in zip(plain, np.isfinite(values), strict=True)]

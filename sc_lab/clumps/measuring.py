@@ -46,6 +46,19 @@ def measure(
     from sc_lab.clumps.assembling import assemble
     from sc_lab.photometry import fit_clumps
 
+    n, end = len(clumps), [0]
+
+    def images(done: int, total: int) -> None:
+        """Tell of the images; the SEDs are the rest, one step a clump."""
+        end[0] = total
+        if progress is not None:
+            progress(done, total + n)
+
+    def seds(done: int, total: int) -> None:
+        """Tell of the SEDs, whose number is known only now."""
+        if progress is not None:
+            progress(end[0] + (n * done // total if total else n), end[0] + n)
+
     fits = fit_clumps(
         observation.field,
         clumps,
@@ -55,7 +68,7 @@ def measure(
         box=observation.box,
         centre=observation.centre,
         previous=None if previous is None else previous.fits,
-        progress=progress,
+        progress=images if observation.sed is not None else progress,
         cancel=cancel,
     )
-    return assemble(observation, clumps, fits, previous=previous)
+    return assemble(observation, clumps, fits, previous=previous, progress=seds, cancel=cancel)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sc_lab.clumps.sed_settings import SedSettings
 from sc_lab.cosmology import default_cosmology, describe
 from sc_lab.errors import InputError
 
@@ -45,10 +46,15 @@ class Observation:
     centre : {"prior", "free", "fixed"}
         How the centre is treated in the other bands.
     age : float
-        Age [Myr] at which provisional masses are worked out, see `sc_lab.clumps.light`.
+        Age [Myr] at which provisional masses are worked out where no SED can be fitted, see `sc_lab.clumps.light`.
+    sed : SedSettings or None
+        Settings of the SED fits, which every clump with a redshift and two detected bands has; None fits none,
+        and all masses are provisional.
+    sed_own : mapping of str to SedSettings
+        Settings of single clumps, by id.
     properties : Table or None
-        Catalogue of masses, ages and the like by ``id``, from SED fits or as truth; where it has a clump,
-        nothing is provisional.
+        Catalogue of masses, ages and the like by ``id``, from SED fits made elsewhere or as truth; where it has a
+        clump, its mass, age and the like stand, with their draws, in place of those of a fit.
     n_draws : int
         Realisations of the lens models for the errors of the magnifications.
     seed : int
@@ -66,6 +72,8 @@ class Observation:
     box: int = 9
     centre: str = "prior"
     age: float = 10.0
+    sed: SedSettings | None = None
+    sed_own: Mapping[str, SedSettings] = field(default_factory=dict)
     properties: Table | None = None
     n_draws: int = 100
     seed: int = 1
@@ -80,6 +88,9 @@ class Observation:
             raise InputError(msg)
         if not isinstance(self.age, (int, float, np.number)) or not 0 < self.age < np.inf:
             msg = f"age is {self.age!r}; give a number of Myr above 0"
+            raise InputError(msg)
+        if not isinstance(self.sed, SedSettings | None):
+            msg = f"sed is {self.sed!r}; give SedSettings(...), or None for no SED fits"
             raise InputError(msg)
         if isinstance(self.bands, str):
             msg = f"bands is {self.bands!r}; give a sequence, such as [{self.bands!r}]"
@@ -164,8 +175,9 @@ class Observation:
         Returns
         -------
         dict
-            Field, bands, hashes, reference band, mode, box, centre, lens models and cosmology.
+            Field, bands, hashes, reference band, mode, box, centre, lens models, SED settings and cosmology.
         """
+        own = {name: {**each.record(), "key": each.key} for name, each in sorted(self.sed_own.items())}
         return {
             "field": str(getattr(self.field, "name", "") or ""),
             "bands": list(self.band_names),
@@ -179,6 +191,8 @@ class Observation:
             "n_lens_draws": int(self.n_draws),
             "seed": int(self.seed),
             "properties": self.properties is not None,
+            "sed": None if self.sed is None else {**self.sed.record(), "key": self.sed.key},
+            **({"sed_by_clump": own} if own else {}),
             "cosmology": describe(self.cosmology),
             "cautions": [str(each) for each in getattr(self.field, "cautions", ())],
         }

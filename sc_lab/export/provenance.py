@@ -33,8 +33,9 @@ def provenance(population: Population) -> dict[str, Any]:
     dict
         Software versions, input file and hash, cosmology, lens model, every setting, the
         manual edits and the seed; for a list measured on images also their hashes, the reference
-        band, the mode and the lens models. There is no time in it: the same analysis gives the
-        same bytes on any day.
+        band, the mode, the lens models and the settings of the SED fits (engine, stellar library with its title and
+        digest, model, priors); for SEDs fitted anew in a session, their settings under ``sed``. There is no time in
+        it: the same analysis gives the same bytes on any day.
     """
     settings = population.settings
     origin = population.catalog.meta.get(META_KEY, {})
@@ -61,7 +62,7 @@ def provenance(population: Population) -> dict[str, Any]:
             "notes": _pairs(population.notes),
             **_clump_edits(origin),
         },
-        **({"observation": origin["observation"]} if isinstance(origin.get("observation"), Mapping) else {}),
+        **{name: origin[name] for name in ("observation", "sed") if isinstance(origin.get(name), Mapping)},
     }
 
 

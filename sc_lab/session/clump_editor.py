@@ -11,6 +11,8 @@ Signature, for those who build on it::
     .merge(ids) -> id                              .detect(galaxy=None, **options) -> [id, ...]
     .measure_all(*, progress=None, cancel=None) -> bool
     .edit_contour(galaxy, contour) -> bool         .galaxy_at(ra, dec) -> Galaxy or None
+    .refit_seds(settings=None, *, ids=None, progress=None, cancel=None) -> bool
+    .sed_settings -> SedSettings or None (what the next clump is fitted with)
     .close()
 
 Undo and redo are those of the session; `Session.current_catalog` is the list as it stands, its subscribers
@@ -23,6 +25,7 @@ import contextlib
 import dataclasses
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,11 +34,13 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import QTable, Table
 
-from sc_lab.clumps import PROVENANCES, Measured, Observation, measure
+from sc_lab.clumps import PROVENANCES, Measured, Observation, SedSettings, measure
+from sc_lab.clumps.sed_fits import warm
 from sc_lab.errors import InputError, ProjectError, ScLabError
 from sc_lab.session.clump_rows import ClumpRow, rows_from_json, rows_from_table
 from sc_lab.session.document import canonical_json, check_vertices
 from sc_lab.session.patching import empty_catalog
+from sc_lab.session.refitting import own_settings, refit_seds, standing_settings
 from sc_lab.session.session import Session
 from sc_lab.units import value_in
 
@@ -87,7 +92,10 @@ class ClumpEditor:
         self._measure = measure
         self._lock = threading.RLock()
         self._hashes: dict[str, str] = {}
+        self._closing = threading.Event()
+        weakref.finalize(self, self._closing.set)
         self._begin_hashing(observation.field)
+        self._prefetch()
 
     @classmethod
     def start(
@@ -178,6 +186,7 @@ class ClumpEditor:
                 self._hashes = {}
                 self._begin_hashing(observation.field)
             self._observation, self.measured = observation, None
+        self._prefetch()
 
     @property
     def galaxies(self) -> tuple[Any, ...]:
@@ -505,8 +514,60 @@ class ClumpEditor:
                         _with_contour(each, vertices)  # sides that cross are refused here
             return self.session.do("edit_contour", galaxy=galaxy, contour=vertices)
 
+    def refit_seds(
+        self,
+        settings: SedSettings | None = None,
+        *,
+        ids: str | Iterable[str] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        cancel: Any = None,
+        executor: Any = None,
+    ) -> bool:
+        """Fit SEDs anew with other settings, as one step; clumps that are added later have them too.
+
+        Parameters
+        ----------
+        settings : SedSettings, optional
+            The settings; those that stand when left out.
+        ids : str or iterable of str, optional
+            Clumps to fit, which keep these settings for themselves; all when left out.
+        progress, cancel, executor : optional
+            As for `sc_lab.session.refitting.refit_seds`.
+
+        Returns
+        -------
+        bool
+            False when nothing has changed.
+
+        Raises
+        ------
+        InputError
+            If an id is unknown, or no clump has a redshift and two detected bands.
+        ScLabError
+            If it was cancelled. Nothing has changed then.
+        """
+        with self._lock:
+            done = refit_seds(
+                self.session,
+                self.sed_settings if settings is None else settings,
+                ids=ids,
+                progress=progress,
+                cancel=cancel,
+                executor=executor,
+            )
+        self._prefetch()
+        return done
+
+    @property
+    def sed_settings(self) -> SedSettings | None:
+        """What the next clump's SED is fitted with: the settings of the latest refit of all, else the observation's."""
+        document = self.session.document
+        chosen = any(not name for name, _ in document.sed_settings)
+        return standing_settings(document) if chosen else self._observation.sed
+
     def close(self) -> None:
         """End the session of the editor."""
+        self._closing.set()
         self.session.close()
 
     # ------------------------------------------------------------------ helpers
@@ -544,6 +605,9 @@ class ClumpEditor:
             return []
         document, current = self.session.document, self.session.current_catalog
         held = {row.id: row for row in document.clumps}
+        for row in document.seds:
+            if row.id in held:
+                held[row.id] = _over(held[row.id], row)
         index = {name: row for row, name in enumerate(current["id"].tolist())}
         new = rows_from_json(fresh.rows(candidates))
         opened = [index[row.id] for row in new if row.id in index and row.id not in held]
@@ -554,13 +618,15 @@ class ClumpEditor:
 
     def _observed(self) -> Observation:
         """Return the observation with the contours of the document."""
-        if not self.session.contours:
-            return self.observation
-        return dataclasses.replace(self.observation, galaxies=self.galaxies)
+        changes: dict[str, Any] = {"galaxies": self.galaxies} if self.session.contours else {}
+        if self.session.document.sed_settings:
+            own = {**self.observation.sed_own, **own_settings(self.session.document)}
+            changes |= {"sed": self.sed_settings, "sed_own": own}
+        return dataclasses.replace(self.observation, **changes) if changes else self.observation
 
     def _said(self) -> dict[str, Any]:
         """Return the argument that records the observation, where the document does not say the same yet."""
-        record, said = self.observation.record(hashes=self._hashes), self.session.document.observation
+        record, said = self._observed().record(hashes=self._hashes), self.session.document.observation
         if not said:
             about = self.session.catalog.meta.get("sc_lab")
             opened = about.get("observation") if isinstance(about, Mapping) else None
@@ -580,6 +646,27 @@ class ClumpEditor:
         thread = threading.Thread(target=run, name="sc-lab-hashes", daemon=True)
         thread.start()
         thread.join(_HASH_PATIENCE)
+
+    def _prefetch(self) -> None:
+        """Make ready beside everything else what SED fits at the redshifts of the galaxies need.
+
+        The first click in a galaxy is then as fast as the others.
+        """
+        observation, settings, closing = self._observation, self.sed_settings, self._closing
+        if settings is None:
+            return
+        redshifts = sorted({float(each.z) for each in observation.galaxy_list if float(each.z) > 0})
+        main = threading.main_thread()
+
+        def run() -> None:
+            for z in redshifts:
+                if closing.is_set() or not main.is_alive():
+                    return
+                with contextlib.suppress(ScLabError, OSError):  # whoever fits will hear of it
+                    warm(settings, observation.band_names, z, cosmology=observation.cosmology)
+
+        # Not a daemon: the interpreter must not end in the middle of compiled code. A redshift takes 0.2 s.
+        threading.Thread(target=run, name="sc-lab-sed-tables").start()
 
     def _home(self, ra: float, dec: float, galaxy: str | None) -> str:
         """Return the galaxy of a position, or refuse the position."""
@@ -741,6 +828,13 @@ def _without(table: QTable, names: list[str]) -> QTable:
 def _listed(value: Any) -> list[str]:
     """Return a name or names as a list."""
     return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _over(below: ClumpRow, above: ClumpRow) -> ClumpRow:
+    """Return a row with another laid over it."""
+    units = dict(zip(below.columns, below.units, strict=True)) | dict(zip(above.columns, above.units, strict=True))
+    values = dict(zip(below.columns, below.values, strict=True)) | dict(zip(above.columns, above.values, strict=True))
+    return ClumpRow(below.id, tuple(units), tuple(units.values()), tuple(values.values()))
 
 
 def _as_dict(row: ClumpRow) -> dict[str, Any]:

@@ -311,12 +311,15 @@ def _changed(
     kept = {row.id: row for row in doc.clumps if row.id not in left}
     kept.update((row.id, row) for row in measured)
     changes: dict[str, Any] = {"clumps": tuple(sorted(kept.values(), key=row_order))}
+    # A measured row says what its SED says too: fits of the clump before it changed are of other light.
+    changes["seds"] = tuple(row for row in doc.seds if row.id not in having and row.id not in left)
     if left:
         changes |= {
             "removed": tuple(sorted({*doc.removed, *left})),
             "excluded": tuple(pair for pair in doc.excluded if pair[0] not in left),
             "kept": tuple(name for name in doc.kept if name not in left),
             "notes": tuple(pair for pair in doc.notes if pair[0] not in left),
+            "sed_settings": tuple(pair for pair in doc.sed_settings if pair[0] not in left),
         }
     if observation is not None:
         if not isinstance(observation, dict):

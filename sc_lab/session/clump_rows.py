@@ -14,6 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from sc_lab.catalog.columns import Column, find_column
+from sc_lab.catalog.packing import pack_draws, unpack_draws
 from sc_lab.errors import InputError
 
 __all__ = ["ClumpRow", "Value", "row_order", "rows_from_json", "rows_from_table", "rows_to_json"]
@@ -36,7 +37,7 @@ class ClumpRow:
     units : tuple of str
         Unit of each, empty for pure numbers, flags and text; that of the registry for its columns.
     values : tuple of (str, float, bool or None)
-        One value a column; None = not measured.
+        One value a column; None = not measured. Joint draws are one text, see `sc_lab.catalog.pack_draws`.
     """
 
     id: str
@@ -99,7 +100,8 @@ def rows_from_table(table: Table, rows: Sequence[int] | None = None, *, arrays: 
     rows : sequence of int, optional
         Rows wanted; all by default.
     arrays : bool
-        Whether a column of arrays, which an edit cannot keep, is refused; left out otherwise.
+        Whether a column of arrays, which an edit cannot keep unless they are the draws of the registry, is
+        refused; left out otherwise.
 
     Returns
     -------
@@ -112,13 +114,20 @@ def rows_from_table(table: Table, rows: Sequence[int] | None = None, *, arrays: 
         If a column holds arrays or something else than numbers, flags and text.
     """
     chosen = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=int)
-    names = ["id", *(name for name in table.colnames if name != "id" and (arrays or table[name].ndim == 1))]
+    packed = {name for name in table.colnames if table[name].ndim == 2 and _is_draws(name)}
+    names = ["id"]
+    names += [n for n in table.colnames if n != "id" and (arrays or n in packed or table[n].ndim == 1)]
     units, columns = [], []
     for name in names:
         column = table[name]
         bare = getattr(column, "unmasked", column)
         data = np.asarray(np.ma.getdata(getattr(bare, "value", bare)))[chosen]
-        mask = np.broadcast_to(np.asarray(getattr(column, "mask", False), dtype=bool), (len(table),))[chosen]
+        mask = np.asarray(getattr(column, "mask", False), dtype=bool)
+        mask = np.broadcast_to(mask, column.shape if name in packed else (len(table),))[chosen]
+        if name in packed:
+            columns.append([pack_draws(row) for row in np.where(mask, np.nan, data)])
+            units.append(str(column.unit or ""))
+            continue
         if data.ndim != 1 or data.dtype.kind not in "biufU":
             msg = f"the column {name!r} holds {data.dtype} of shape {data.shape[1:]}; an edit keeps one number, flag or text"
             raise InputError(msg)
@@ -129,6 +138,12 @@ def rows_from_table(table: Table, rows: Sequence[int] | None = None, *, arrays: 
         units.append("" if unit is None or unit == u.dimensionless_unscaled else str(unit))
         columns.append([None if gone else value for value, gone in zip(data.tolist(), mask.tolist(), strict=True)])
     return {"columns": names, "units": units, "data": [list(values) for values in zip(*columns, strict=True)]}
+
+
+def _is_draws(name: str) -> bool:
+    """Return whether the registry has a column for draws."""
+    entry = find_column(name)
+    return entry is not None and entry.draws
 
 
 def rows_from_json(block: Any) -> list[ClumpRow]:
@@ -188,8 +203,8 @@ def _column(name: str, unit: str) -> Column | None:
     except ValueError:
         msg = f"the unit {unit!r} of the measured column {name!r} is not known; give a standard unit"
         raise InputError(msg) from None
-    if entry is not None and (found != entry.astropy_unit or entry.draws):
-        msg = f"measured rows give {name!r} in {unit!r}; the registry has it in {entry.unit!r}, one number a row"
+    if entry is not None and found != entry.astropy_unit:
+        msg = f"measured rows give {name!r} in {unit!r}; the registry has it in {entry.unit!r}"
         raise InputError(msg)
     return entry
 
@@ -204,6 +219,8 @@ def _value(value: Any, entry: Column | None, name: str, clump: str) -> Value:
         number = _finite(value)
         if number is not None:
             return number
+    elif entry.draws:
+        return _draws(value, entry, clump)
     elif entry.kind == "number":
         number = None if isinstance(value, bool) else _finite(value)
         if number is not None:
@@ -216,6 +233,21 @@ def _value(value: Any, entry: Column | None, name: str, clump: str) -> Value:
     allowed = "a number, flag or text" if entry is None else f"a {entry.kind} {entry.range_text}".rstrip()
     msg = f"{name} of {clump} is {str(value)[:100]!r}; give {allowed}, or nothing where it was not measured"
     raise InputError(msg)
+
+
+def _draws(value: Any, entry: Column, clump: str) -> str:
+    """Return packed draws, or refuse them naming clump and column."""
+    try:
+        drawn = unpack_draws(value)
+    except InputError as error:
+        msg = f"{entry.name} of {clump}: {error}"
+        raise InputError(msg) from None
+    low, high = (np.fmin.reduce(drawn), np.fmax.reduce(drawn))
+    within = (low >= entry.low if entry.low_inclusive else low > entry.low) and high <= entry.high
+    if np.isinf(drawn).any() or not within or pack_draws(drawn) != value:
+        msg = f"{entry.name} of {clump} holds draws from {low:g} to {high:g}; give finite ones {entry.range_text}".rstrip()
+        raise InputError(msg)
+    return str(value)
 
 
 def _finite(value: Any) -> float | None:

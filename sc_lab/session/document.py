@@ -18,10 +18,11 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Contours: TypeAlias = tuple[tuple[str, tuple[tuple[float, float], ...]], ...]
 
 #: Version of the JSON form; raised when a field is added or changes its meaning.
-DOCUMENT_SCHEMA = 2
-#: What version 1 had; the rest came with version 2 and is empty there.
+DOCUMENT_SCHEMA = 3
+#: What each version had; what came later is empty there.
 _FIRST = frozenset({"settings", "excluded", "kept", "notes", "catalog_sha256", "catalog_name"})
 _SECOND = _FIRST | {"clumps", "removed", "contours", "observation"}
+_FIELDS = {1: _FIRST, 2: _SECOND, 3: _SECOND | {"seds", "sed_settings"}}
 
 _PAIR_LENGTH = 2
 _CORNERS = 3
@@ -53,6 +54,11 @@ class Document:
     observation : str
         What the latest rows were measured on, as canonical JSON: hashes of the images, reference
         band, mode, lens models; empty before the first measurement.
+    seds : tuple of ClumpRow
+        What SED fits made anew say of clumps; it is laid over their rows, column by column.
+    sed_settings : tuple of (str, str)
+        Id and settings (canonical JSON of `sc_lab.clumps.SedSettings.record`) of the clumps whose SED was
+        fitted with settings of its own; those of all others stand under the empty id, once they were chosen.
     catalog_sha256 : str
         Fingerprint of the contents of the catalogue, see `sc_lab.session.codec.encode_table`.
     catalog_name : str
@@ -67,6 +73,8 @@ class Document:
     removed: tuple[str, ...] = ()
     contours: Contours = ()
     observation: str = ""
+    seds: tuple[ClumpRow, ...] = ()
+    sed_settings: Pairs = ()
     catalog_sha256: str = ""
     catalog_name: str = ""
 
@@ -104,6 +112,8 @@ class Document:
                 "removed": list(self.removed),
                 "contours": [[name, [list(vertex) for vertex in vertices]] for name, vertices in self.contours],
                 "observation": self.observation,
+                "seds": rows_to_json(self.seds),
+                "sed_settings": [list(pair) for pair in self.sed_settings],
                 "catalog_sha256": self.catalog_sha256,
                 "catalog_name": self.catalog_name,
             }
@@ -136,13 +146,13 @@ class Document:
             raise InputError(msg)
         values = dict(values)
         schema = values.pop("schema")
-        if isinstance(schema, bool) or schema not in (1, DOCUMENT_SCHEMA):
+        if isinstance(schema, bool) or schema not in _FIELDS:
             msg = (
                 f"the document has schema {schema!r} and this version of SC Lab reads 1 to {DOCUMENT_SCHEMA}; "
                 "open it with the version that wrote it, or update SC Lab"
             )
             raise InputError(msg)
-        expected = _FIRST if schema == 1 else _SECOND
+        expected = _FIELDS[schema]
         if set(values) != expected:
             wrong = sorted(set(values) ^ expected)
             msg = f"the document lacks or does not know {', '.join(map(repr, wrong))}; it has {sorted(expected)}"
@@ -159,6 +169,8 @@ class Document:
             removed=tuple(sorted(_texts("removed", values.get("removed", [])))),
             contours=_contours(values.get("contours", [])),
             observation=_texts("observation", [values.get("observation", "")])[0],
+            seds=_rows(values.get("seds", [])),
+            sed_settings=_pairs("sed_settings", values.get("sed_settings", [])),
             catalog_sha256=_texts("catalog_sha256", [values["catalog_sha256"]])[0],
             catalog_name=_texts("catalog_name", [values["catalog_name"]])[0],
         )

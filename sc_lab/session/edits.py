@@ -11,7 +11,7 @@ import numpy as np
 
 from sc_lab.errors import InputError
 from sc_lab.population.settings import SETTING_UNITS, Settings
-from sc_lab.session import clump_edits
+from sc_lab.session import clump_edits, sed_edits
 from sc_lab.session.document import Document
 from sc_lab.units import value_in
 
@@ -223,6 +223,7 @@ EDITS: Mapping[str, Edit] = {
     "merge_clumps": clump_edits.merge_clumps,
     "measure_clumps": clump_edits.measure_clumps,
     "edit_contour": clump_edits.edit_contour,
+    "refit_seds": sed_edits.refit_seds,
 }
 #: What the edits of the clump list are called where an undo is offered.
 _WORDS = {
@@ -328,6 +329,10 @@ def describe_edit(name: str, arguments: Mapping[str, Any]) -> str:
         return f"redraw the contour of {arguments.get('galaxy')}"
     if name == "measure_clumps":
         return "measure the clumps"
+    if name == "refit_seds":
+        own = arguments.get("ids")
+        names = [own] if isinstance(own, str) else own or []
+        return f"refit the SED of {names[0]}" if len(names) == 1 else f"refit {len(names) or 'all'} SEDs"
     name, what = _WORDS.get(name, name), arguments.get("ids", arguments.get("id"))
     if what is not None:
         names = [what] if isinstance(what, str) else what

@@ -15,6 +15,7 @@ from astropy.utils.masked import Masked
 from sc_lab.catalog import validate
 from sc_lab.catalog.columns import COLUMNS, find_column
 from sc_lab.catalog.formats import META_KEY
+from sc_lab.catalog.packing import unpack_draws
 from sc_lab.catalog.validation import content_sha256
 from sc_lab.errors import InputError
 from sc_lab.session.clump_rows import ClumpRow
@@ -60,9 +61,16 @@ class Patcher:
             in the order of their names. The catalogue itself when the list was not edited. What
             was measured on, and what was edited, is in ``meta["sc_lab"]``.
         """
-        if not (document.clumps or document.removed or document.contours or document.observation):
+        parts = (
+            document.clumps,
+            document.removed,
+            document.contours,
+            document.observation,
+            document.seds,
+            document.sed_settings,
+        )
+        if not any(parts):
             return self.base
-        parts = (document.clumps, document.removed, document.contours, document.observation)
         key = tuple(map(id, parts))
         with self._lock:
             if key in self._made:
@@ -119,19 +127,17 @@ class _Plain:
         place = {self.ids[row]: position for position, row in enumerate(keep.tolist())}
         place.update((row.id, len(keep) + position) for position, row in enumerate(fresh))
         n = len(keep) + len(fresh)
-        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[ClumpRow]] = {}
-        for row in document.clumps:
-            groups.setdefault((row.columns, row.units), []).append(row)
         overlays: dict[str, list[_Overlay]] = {}
         units: dict[str, str] = {}
         measured = np.zeros(n, dtype=bool)
-        for (columns, column_units), rows in groups.items():
+        # SED fits made anew come last: they take the place of what a measurement said, in their columns alone.
+        for (columns, column_units), rows in [*_alike(document.clumps), *_alike(document.seds)]:
             where = np.array([place[row.id] for row in rows], dtype=int)
-            measured[where] = True
             by_column = zip(*(row.values for row in rows), strict=True)
             for name, unit, values in zip(columns, column_units, by_column, strict=True):
                 overlays.setdefault(name, []).append((where, values))
                 units.setdefault(name, unit)
+        measured[[place[row.id] for row in document.clumps]] = True
         names = sorted([*base.colnames, *(name for name in overlays if name not in base.colnames)], key=_rank)
         made = [
             Column(np.array(list(place), dtype=np.str_))
@@ -156,6 +162,14 @@ class _Plain:
         return out
 
 
+def _alike(rows: tuple[ClumpRow, ...]) -> list[tuple[tuple[tuple[str, ...], tuple[str, ...]], list[ClumpRow]]]:
+    """Return rows grouped by their columns and units."""
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[ClumpRow]] = {}
+    for row in rows:
+        groups.setdefault((row.columns, row.units), []).append(row)
+    return list(groups.items())
+
+
 def _rank(name: str) -> int:
     """Return where a column stands: registry order, then families, then foreign ones, each as they come."""
     if name in _ORDER:
@@ -177,6 +191,10 @@ def _said(document: Document) -> dict[str, Any]:
     }
     if document.observation:
         out["observation"] = parse_json(document.observation, "the observation")
+    if document.sed_settings:
+        said = {name: parse_json(text, "the settings of an SED fit") for name, text in document.sed_settings}
+        everywhere = said.pop("", None)
+        out["sed"] = {"settings": everywhere, "settings_by_clump": said}
     return out
 
 
@@ -210,6 +228,10 @@ def _column(
     """
     values: npt.NDArray[Any]
     mask = np.ones(n, dtype=bool)
+    entry = find_column(name)
+    packed = entry is not None and entry.draws
+    if packed:
+        overlays = _unpacked(overlays, None if opened is None else opened[0].shape[1])
     if opened is not None:
         old, old_mask, house = opened
         values = np.zeros((n, *old.shape[1:]), dtype=old.dtype)
@@ -217,7 +239,7 @@ def _column(
         mask = np.ones(values.shape, dtype=bool)
         mask[: len(keep)] = old_mask[keep]
         mask[measured] = True
-        if overlays and old.ndim > 1:
+        if overlays and old.ndim > 1 and not packed:
             msg = (
                 f"the catalogue has arrays in {name!r} and the measured rows have one number there; rename one of them"
             )
@@ -225,6 +247,10 @@ def _column(
         if overlays and unit and house is not None and house != u.Unit(unit):
             msg = f"the catalogue has {name!r} in {house} and the measured rows in {unit}; rename one of them"
             raise InputError(msg)
+    elif packed:
+        house = u.Unit(unit) if unit else None
+        depth = next((len(value) for _, given in overlays for value in given if value is not None), 1)
+        values, mask = np.zeros((n, depth)), np.ones((n, depth), dtype=bool)
     else:
         house = u.Unit(unit) if unit else None
         first = next((value for _, given in overlays for value in given if value is not None), 0.0)
@@ -237,11 +263,27 @@ def _column(
         return Column(values)
     if values.dtype.kind == "f":
         values[mask] = np.nan
+        mask = np.isnan(values) if packed else mask
     hidden = bool(mask.any())
     if isinstance(house, u.UnitBase) and house != u.dimensionless_unscaled:
         quantity = u.Quantity(values, house, copy=False)
         return Masked(quantity, mask=mask) if hidden else quantity
     return MaskedColumn(values, mask=mask, unit=house) if hidden else Column(values, unit=house)
+
+
+def _unpacked(overlays: list[_Overlay], depth: int | None) -> list[_Overlay]:
+    """Return draws as arrays of one length: that of the catalogue, or else of the latest rows.
+
+    Where lengths differ draws are repeated or left out evenly, the same ones in every column, so that draw j still
+    belongs together across them.
+    """
+    given = [(where, [None if text is None else unpack_draws(text) for text in texts]) for where, texts in overlays]
+    if depth is None:
+        depth = next((len(each) for _, rows in reversed(given) for each in rows if each is not None), 1)
+    return [
+        (where, tuple(None if each is None else each[np.arange(depth) * len(each) // depth] for each in rows))
+        for where, rows in given
+    ]
 
 
 def _overlaid(
@@ -253,6 +295,7 @@ def _overlaid(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Return values and mask with some rows replaced."""
     known = np.array([value is not None for value in given])
+    mask[where] = True
     if not known.any():
         return values, mask
     new = np.array([value for value in given if value is not None])

@@ -658,7 +658,7 @@ class Session:
         function : callable
             Called as ``function(session, changed)``. ``changed`` holds the names of the settings
             whose value in force has changed, ``excluded``, ``kept``, ``notes``, ``clumps`` (the list
-            or a measured row), ``contours``, ``observation``, and ``history``
+            or a measured row), ``seds`` (SED fits or their settings), ``contours``, ``observation``, and ``history``
             (a step was taken: undo and redo may have changed) and ``preview`` (a preview began
             or ended).
 
@@ -693,6 +693,8 @@ class Session:
         changed |= {n for n in names if getattr(before, n) != getattr(after, n)}
         if before.removed != after.removed:
             changed.add("clumps")
+        if before.seds != after.seds or before.sed_settings != after.sed_settings:
+            changed |= {"clumps", "seds"}
         if not changed:
             return
         errors: list[Exception] = []

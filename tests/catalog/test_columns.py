@@ -20,6 +20,12 @@ EXAMPLES = (
     "mu_m2_err_lo",
     "mu_t_m2",
     "mu_t_m2_err_hi",
+    "mass_tau10",
+    "mass_tau10_err_lo",
+    "age_onset_tau2p5_err_hi",
+    "abs_mag_v_tau10",
+    "abs_mag_v_tau10_err",
+    "sed_chi2_tau10",
 )
 
 
@@ -38,7 +44,19 @@ def test_every_column_has_a_valid_unit_ucd_and_description(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["radius", "mag_F150W", "mag_", "mu_t_t", "mu_err", "mu_t_err", "abs_mag_f150w_is_limit", "mag_f150w_draws", ""],
+    [
+        "radius",
+        "mag_F150W",
+        "mag_",
+        "mu_t_t",
+        "mu_err",
+        "mu_t_err",
+        "abs_mag_f150w_is_limit",
+        "mag_f150w_draws",
+        "",
+        "z_tau10",
+        "abs_mag_v_tau10_err_lo",
+    ],
 )
 def test_other_names_are_foreign(name):
     assert find_column(name) is None

@@ -36,8 +36,8 @@ def test_json_gives_the_document_back():
         ("[]", "schema"),
         ("{}", "schema"),
         ("[" * 100_000, "not readable"),
-        (Document().to_json().replace('"schema":2', '"schema":3'), "schema 3"),
-        (Document().to_json().replace('"schema":2', '"schema":true'), "schema True"),
+        (Document().to_json().replace('"schema":3', '"schema":4'), "schema 4"),
+        (Document().to_json().replace('"schema":3', '"schema":true'), "schema True"),
         (Document().to_json().replace('"kept":[]', '"kept":["a","a"]'), "twice"),
         (Document().to_json().replace('"kept":[]', '"kept":[1]'), "kept"),
         (Document().to_json().replace('"notes":[]', '"notes":[["a"]]'), "notes"),
@@ -53,21 +53,45 @@ def test_a_wrong_document_is_refused_in_words(text, word):
         Document.from_json(text)
 
 
-def test_a_document_of_the_first_version_is_read_and_has_no_edits_of_the_list():
+def test_a_document_of_an_earlier_version_is_read_and_lacks_what_came_later():
     doc = Document(excluded=(("c1", "star"),), kept=("c3",), catalog_sha256="ab", catalog_name="x")
     old = json.loads(doc.to_json())
-    for name in ("clumps", "removed", "contours", "observation"):
-        del old[name]
-    old["schema"] = 1
-    assert Document.from_json(json.dumps(old)) == doc
-    with pytest.raises(InputError, match="lacks"):
-        Document.from_json(json.dumps(old | {"schema": 2}))
+    for schema, gone in ((2, ("seds", "sed_settings")), (1, ("clumps", "removed", "contours", "observation"))):
+        for name in gone:
+            del old[name]
+        assert Document.from_json(json.dumps(old | {"schema": schema})) == doc
+        with pytest.raises(InputError, match="lacks"):
+            Document.from_json(json.dumps(old | {"schema": schema + 1}))
 
 
 def rows(*ids, **columns):
     """Return measured rows as an edit takes them."""
     names, units = ["id", "z", *columns], ["", "", *(unit for unit, _ in columns.values())]
     return {"columns": names, "units": units, "data": [[i, 2.0, *(v for _, v in columns.values())] for i in ids]}
+
+
+def sed(*ids, mass=2e6, mass_draws=None):
+    """Return SED fits as an edit takes them."""
+    names, units = ["id", "mass", "mass_draws", "sed_library"], ["", "solMass", "solMass", ""]
+    return {"columns": names, "units": units, "data": [[i, mass, mass_draws, "BC03"] for i in ids]}
+
+
+def test_fits_of_seds_lie_over_the_rows_until_the_clump_itself_changes():
+    doc = apply_edit(Document(), IDS, "move_clump", {"id": "c1", "rows": rows("c1", "c2", mass=("solMass", 1e6))})
+    doc = apply_edit(doc, IDS, "refit_seds", {"rows": sed("c1", "c2", "c3"), "settings": {"tau": 1}})
+    assert [row.id for row in doc.seds] == ["c1", "c2", "c3"]
+    assert doc.sed_settings == (("", '{"tau":1}'),)
+    own = apply_edit(doc, IDS, "refit_seds", {"rows": sed("c2"), "settings": {"tau": 10}, "ids": ["c2"]})
+    assert own.sed_settings == (("", '{"tau":1}'), ("c2", '{"tau":10}'))
+    assert Document.from_json(own.to_json()) == own
+    moved = apply_edit(own, IDS, "move_clump", {"id": "c2", "rows": rows("c2")})
+    assert [row.id for row in moved.seds] == ["c1", "c3"], "the row that was measured anew says its SED itself"
+    assert moved.sed_settings == own.sed_settings, "it keeps the settings that were chosen for it"
+    gone = apply_edit(own, IDS, "remove_clump", {"ids": ["c2", "c3"]})
+    assert [row.id for row in gone.seds] == ["c1"]
+    assert gone.sed_settings == doc.sed_settings
+    again = apply_edit(own, IDS, "refit_seds", {"rows": sed("c1"), "settings": {"tau": 2}})
+    assert again.sed_settings == (("", '{"tau":2}'),), "settings for all leave none of one's own"
 
 
 def test_edits_of_the_list_keep_what_was_measured():
@@ -140,7 +164,16 @@ def test_edits_do_what_they_say():
         ("edit_contour", {"galaxy": "g", "contour": [[0, 0], [1, 1], [1, 10**400]]}, "not a polygon"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", what=("", [1]))}, "a number, flag or text"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", what=("smoots", 1.0))}, "'smoots'"),
-        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", 1.0))}, "one number a row"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", 1.0))}, "mass_draws of n1.*pack_draws"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACA"))}, "does not hold draws"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACAvw=="))}, "greater than 0"),
+        ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACAfw=="))}, "finite"),
+        ("refit_seds", {"rows": rows("c1"), "settings": {"a": 1}}, "says nothing of 'z'"),
+        ("refit_seds", {"rows": sed("c9"), "settings": {"a": 1}}, "not on the list: 'c9'"),
+        ("refit_seds", {"rows": sed("c1"), "settings": {}}, "settings"),
+        ("refit_seds", {"rows": sed("c1"), "settings": {"a": 1}, "ids": []}, "at least one"),
+        ("refit_seds", {"rows": sed("c1"), "settings": {"a": 1}, "ids": ["c2"]}, "settings of others"),
+        ("refit_seds", {"rows": sed("c1"), "settings": {"a": 1}, "ids": ["c1", "x"]}, "'x'"),
         ("add_clump", {"ids": "n1", "rows": {"columns": ["id"], "units": [""], "data": [[1]]}}, "first its id"),
         ("add_clump", {"ids": "n1", "rows": {"columns": "id", "units": [], "data": []}}, "'id' first"),
         ("add_clump", {"ids": "n1", "rows": [1]}, "columns, units and data"),
