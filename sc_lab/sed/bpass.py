@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +256,7 @@ def write_grid(
         header = fits.Header()
         if about:
             header["ABOUT"] = about
-        fits.writeto(temporary, None, header, overwrite=True)
+        fits.PrimaryHDU(header=header).writeto(temporary, overwrite=True)
         for each, spectrum in zip(metallicity, spectra, strict=True):
             image = _shaped(spectrum, (ages.size, lam.size))
             # One image in memory at a time: a grid has hundreds of megabytes.
@@ -295,7 +296,9 @@ def _append(path: str, data: Any, name: str, what: str) -> None:
 def _table(path: Path) -> FloatArray:
     """Return the numbers of a text file."""
     try:
-        table = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which has a sentence of its own below
+            table = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (ValueError, OSError, UnicodeDecodeError) as error:
         msg = f"'{path.name}' is no table of numbers ({error}); it may be truncated: unpack it anew"
         raise InputError(msg) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -285,9 +286,13 @@ def _images(path: Path) -> tuple[list[FloatArray], list[str]]:
     from astropy.io import fits
 
     try:
-        with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
-            found = [(hdu.name, hdu.data) for hdu in hdus[1:]]
-    except (OSError, ValueError, TypeError, IndexError) as err:
+        with warnings.catch_warnings():
+            # Of what astropy would only warn, a file cut short is no library; the rest is about style.
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*truncated")
+            with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+                found = [(hdu.name, hdu.data) for hdu in hdus[1:]]
+    except (OSError, ValueError, TypeError, IndexError, Warning) as err:
         msg = f"{path.name} cannot be read as a FITS grid ({err}); it may be damaged: get or make the file anew"
         raise InputError(msg) from err
     if not found or any(image is None or not np.issubdtype(image.dtype, np.number) for _, image in found):
