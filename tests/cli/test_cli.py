@@ -273,3 +273,37 @@ def test_open_without_the_extras_says_how_to_get_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["open"]) == 2
     assert "pip install 'sc-lab[widgets]'" in capsys.readouterr().err
+
+
+def test_library_check_says_what_the_shipped_library_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["library", "check", "bc03"]) == 0
+    out = capsys.readouterr().out
+    assert "metallicities [0.02]: 0.005, 0.02, 0.2, 0.4, 1, 2.5, 5\n" in out
+    assert out.endswith("no problem found\n")
+
+
+def test_library_convert_and_check_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A population a thousand times too bright is converted, and the check then says so with exit code 2."""
+    log_age, lam = 6.0 + 0.1 * np.arange(51), np.geomspace(91.0, 1e5, 200)
+    for code in ("z010", "z020"):
+        light = np.full((lam.size, 51), 1e6)
+        np.savetxt(tmp_path / f"spectra-bin-imf135_300.{code}.dat", np.column_stack([lam, light]))
+        masses = np.column_stack([log_age, 1e6 * (1 - 0.1 * (log_age - 6)), 0 * log_age])
+        np.savetxt(tmp_path / f"starmass-bin-imf135_300.{code}.dat", masses)
+    grid = str(tmp_path / "grid.fits")
+    assert main(["library", "convert", str(tmp_path), grid]) == 0
+    assert "BPASS bin-imf135_300, 2 metallicities, stars only\n" in capsys.readouterr().out
+    assert main(["library", "convert", str(tmp_path), grid]) == 2
+    assert "exists and is left as it is" in capsys.readouterr().err
+    assert main(["library", "check", grid]) == 2
+    assert "PROBLEM: at the same age it is" in capsys.readouterr().out
+
+
+def test_library_check_refuses_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "notes.fits"
+    path.write_text("dear diary")
+    assert main(["library", "check", str(path)]) == 2
+    answer = capsys.readouterr()
+    assert not answer.out
+    assert answer.err.startswith("sc-lab: notes.fits cannot be read as a FITS grid")
+    assert answer.err.count("\n") == 1
