@@ -9,48 +9,70 @@ if TYPE_CHECKING:
     from sc_lab.sed.filter_files import read_filter
     from sc_lab.sed.filters import Filter, available_filters, get_filter, get_filters
     from sc_lab.sed.fitting import fit_photometry
+    from sc_lab.sed.libraries import Library, load_library
+    from sc_lab.sed.model import SedModel
     from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
     from sc_lab.sed.results import SedFit, SedFits
+    from sc_lab.sed.sfh import SfhStates, continuity_weights, sfh_states, state_weights
     from sc_lab.sed.synthetic import ab_magnitude, band_flux, flux_from_magnitude, vega_to_ab
+    from sc_lab.sed.tables import BandTables, make_tables
 
 __all__ = [
+    "BandTables",
     "Filter",
     "Fixed",
     "Gaussian",
+    "Library",
     "LogUniform",
     "Priors",
     "SedFit",
     "SedFits",
+    "SedModel",
+    "SfhStates",
     "Uniform",
     "ab_magnitude",
     "available_filters",
     "band_flux",
+    "continuity_weights",
     "fit_photometry",
     "flux_from_magnitude",
     "get_filter",
     "get_filters",
+    "load_library",
+    "make_tables",
     "read_filter",
+    "sfh_states",
+    "state_weights",
     "vega_to_ab",
 ]
 
 #: Where each public name lives; imported when it is first used.
 _HOME = {
+    "BandTables": "sc_lab.sed.tables",
     "Filter": "sc_lab.sed.filters",
     "Fixed": "sc_lab.sed.priors",
     "Gaussian": "sc_lab.sed.priors",
+    "Library": "sc_lab.sed.libraries",
     "LogUniform": "sc_lab.sed.priors",
     "Priors": "sc_lab.sed.priors",
     "SedFit": "sc_lab.sed.results",
     "SedFits": "sc_lab.sed.results",
+    "SedModel": "sc_lab.sed.model",
+    "SfhStates": "sc_lab.sed.sfh",
     "Uniform": "sc_lab.sed.priors",
     "ab_magnitude": "sc_lab.sed.synthetic",
     "available_filters": "sc_lab.sed.filters",
     "band_flux": "sc_lab.sed.synthetic",
+    "continuity_weights": "sc_lab.sed.sfh",
     "fit_photometry": "sc_lab.sed.fitting",
     "flux_from_magnitude": "sc_lab.sed.synthetic",
     "get_filter": "sc_lab.sed.filters",
     "get_filters": "sc_lab.sed.filters",
+    "load_library": "sc_lab.sed.libraries",
+    "make_tables": "sc_lab.sed.tables",
     "read_filter": "sc_lab.sed.filter_files",
+    "sfh_states": "sc_lab.sed.sfh",
+    "state_weights": "sc_lab.sed.sfh",
     "vega_to_ab": "sc_lab.sed.synthetic",
 }
 

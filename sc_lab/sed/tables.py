@@ -1,0 +1,561 @@
+"""Band fluxes of all stellar populations of a model at one redshift, tabulated by age, metallicity, log U and A_V."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.cosmology import FLRW
+
+from sc_lab.errors import InputError
+from sc_lab.sed._basis import CODE_VERSION, Basis, compat_basis, compat_wavelengths, fine_basis
+from sc_lab.sed._frame import Frame, frame_at
+from sc_lab.sed._functionals import Functionals, functionals_at
+from sc_lab.sed._store import cache_folder, load_arrays, prune, save_arrays
+from sc_lab.sed.dust import attenuation_curve
+from sc_lab.sed.filters import Filter, get_filter, get_filters
+from sc_lab.sed.model import SedModel
+from sc_lab.sed.sfh import AgeBins, age_bins
+from sc_lab.units import FloatArray
+
+__all__ = ["BandTables", "a_v_nodes", "basis_of", "clear_tables", "make_tables", "set_memory_limit", "v_filter"]
+
+#: Name of the column of the V band in the rest frame.
+V_BAND = "V_rest"
+#: Attenuation at the wavelengths that matter is below this many times A_V.
+_STEEPEST = 4.5
+#: Wavelength below which birth clouds take up starlight [Angstrom].
+IONISING = 912.0
+
+
+@dataclass(frozen=True, eq=False)
+class BandTables:
+    """Fluxes of simple stellar populations and of the gas around them.
+
+    Everything on the light's way is inside: birth clouds, dust and what it radiates, intergalactic medium, distance
+    and filters. The flux of a source is a sum over this table.
+
+    Attributes
+    ----------
+    stellar : ndarray, shape (n_bin, n_metal, n_av, n_band + 1)
+        Flux density [nJy] of stars for 1 Msun formed in a bin of age.
+    nebular : ndarray, shape (n_young, n_metal, n_u, n_av, n_band + 1)
+        The same of gas; it belongs to the first ``n_young`` bins. n_u is 0 without nebular emission.
+    metallicity : ndarray, shape (n_metal,)
+        Nodes in units of 0.02. Linear between them, constant outside.
+    log_u : ndarray, shape (n_u,)
+        Nodes of log U. Fluxes are linear between them.
+    a_v : ndarray, shape (n_av,)
+        Nodes of A_V [mag], Chebyshev points; use `a_v_weights` between them.
+    bands : tuple of str
+        Names of the bands; the last column of the tables is the V band redshifted to the source.
+    pivot : ndarray, shape (n_band + 1,)
+        Pivot wavelengths in the observed frame [Angstrom].
+    z : float
+        Redshift.
+    luminosity_distance : float
+        Luminosity distance [cm].
+    age_of_universe : float
+        Age of the Universe at z [yr].
+    bins : AgeBins
+        Bins of age; the tables have the first n_bin.
+    model : SedModel
+        The model.
+    digest : str
+        SHA-256 of everything that decides the numbers.
+    """
+
+    stellar: FloatArray
+    nebular: FloatArray
+    metallicity: FloatArray
+    log_u: FloatArray
+    a_v: FloatArray
+    bands: tuple[str, ...]
+    pivot: FloatArray
+    z: float
+    luminosity_distance: float
+    age_of_universe: float
+    bins: AgeBins
+    model: SedModel
+    digest: str
+
+    @property
+    def n_bin(self) -> int:
+        """Number of bins of age."""
+        return int(self.stellar.shape[0])
+
+    @property
+    def n_young(self) -> int:
+        """Number of bins that have gas."""
+        return int(self.nebular.shape[0])
+
+    @property
+    def bands_and_v(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return (*self.bands, V_BAND)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables [bytes]."""
+        return int(self.stellar.nbytes + self.nebular.nbytes)
+
+    @property
+    def magnitude_offset(self) -> float:
+        """M_V minus the AB magnitude of the V column: -5 log10(d_L / 10 pc) + 2.5 log10(1 + z)."""
+        ten_pc = 1e-5 * (3.086e24 if self.model.mode == "compat" else 3.0856775814913674e24)
+        return -5.0 * math.log10(self.luminosity_distance / ten_pc) + 2.5 * math.log10(1.0 + self.z)
+
+    def a_v_weights(self, a_v: FloatArray) -> FloatArray:
+        """Return the weights of the nodes of A_V.
+
+        Parameters
+        ----------
+        a_v : ndarray, shape (n,)
+            A_V [mag], inside the range of the nodes.
+
+        Returns
+        -------
+        ndarray, shape (n, n_av)
+            Weights of barycentric interpolation, Berrut & Trefethen (2004), equation 5.4.
+        """
+        return barycentric_weights(self.a_v, a_v)
+
+    def metallicity_weights(self, metallicity: FloatArray) -> FloatArray:
+        """Return the weights of the nodes of metallicity.
+
+        Parameters
+        ----------
+        metallicity : ndarray, shape (n,)
+            Metallicity in units of 0.02.
+
+        Returns
+        -------
+        ndarray, shape (n, n_metal)
+            Linear in Z; below the first and above the last node that node alone.
+        """
+        return linear_weights(self.metallicity, metallicity)
+
+    def log_u_weights(self, log_u: FloatArray) -> FloatArray:
+        """Return the weights of the nodes of log U.
+
+        Parameters
+        ----------
+        log_u : ndarray, shape (n,)
+            log10 of the ionisation parameter.
+
+        Returns
+        -------
+        ndarray, shape (n, n_u)
+            Linear in log U.
+        """
+        return linear_weights(self.log_u, log_u)
+
+
+def linear_weights(nodes: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the weights of straight lines between nodes, constant outside.
+
+    Parameters
+    ----------
+    nodes : ndarray, shape (n_node,)
+        Rising nodes.
+    at : ndarray, shape (n,)
+        Where to interpolate.
+
+    Returns
+    -------
+    ndarray, shape (n, n_node)
+        Rows that add to one.
+    """
+    at = np.atleast_1d(np.asarray(at, dtype=np.float64))
+    weights = np.zeros((at.size, nodes.size))
+    if nodes.size == 0:
+        return weights
+    if nodes.size == 1:
+        return weights + 1.0
+    high = np.clip(np.searchsorted(nodes, at, side="left"), 1, nodes.size - 1)
+    part = np.clip((at - nodes[high - 1]) / (nodes[high] - nodes[high - 1]), 0.0, 1.0)
+    rows = np.arange(at.size)
+    weights[rows, high], weights[rows, high - 1] = part, 1.0 - part
+    return weights
+
+
+def barycentric_weights(nodes: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the weights of the polynomial through Chebyshev points.
+
+    Parameters
+    ----------
+    nodes : ndarray, shape (n_node,)
+        Chebyshev points of the second kind, as `a_v_nodes` gives them.
+    at : ndarray, shape (n,)
+        Where to interpolate.
+
+    Returns
+    -------
+    ndarray, shape (n, n_node)
+        Rows that add to one.
+    """
+    at = np.atleast_1d(np.asarray(at, dtype=np.float64))
+    if nodes.size == 1:
+        return np.ones((at.size, 1))
+    sign = np.where(np.arange(nodes.size) % 2, -1.0, 1.0)
+    sign[[0, -1]] *= 0.5
+    gap = at[:, None] - nodes
+    hit = gap == 0.0
+    weights = sign / np.where(hit, 1.0, gap)
+    weights /= weights.sum(axis=1, keepdims=True)
+    on = hit.any(axis=1)
+    weights[on] = hit[on]
+    return weights
+
+
+def a_v_nodes(low: float, high: float, *, n_node: int | None = None) -> FloatArray:
+    """Return the nodes of A_V.
+
+    Parameters
+    ----------
+    low, high : float
+        Range [mag]; a single node if they are the same.
+    n_node : int, optional
+        Number of nodes; None takes as many as give 1e-13.
+
+    Returns
+    -------
+    ndarray
+        Chebyshev points of the second kind, rising.
+
+    Notes
+    -----
+    Fluxes are sums of exp(-c A_V). On a range of width 2 a / c the coefficients of such a function fall as the
+    modified Bessel functions I_n(a), about (a / 2)^n / n!.
+    """
+    if high == low:
+        return np.array([float(low)])
+    if n_node is None:
+        half = 0.5 * (high - low) * 0.4 * math.log(10.0) * _STEEPEST
+        n_node = 5
+        while n_node * math.log(half / 2.0) - math.lgamma(n_node + 1) > math.log(1e-14):
+            n_node += 1
+    points = np.cos(np.pi * np.arange(n_node) / (n_node - 1))[::-1]
+    nodes = low + 0.5 * (high - low) * (1.0 + points)
+    nodes[0], nodes[-1] = low, high
+    return nodes
+
+
+def v_filter() -> Filter:
+    """Return the V band of absolute magnitudes, that of Johnson as Bessell (1990) gives it.
+
+    Returns
+    -------
+    Filter
+        The curve of astro-sedpy.
+    """
+    return get_filter("bessell_V")
+
+
+def basis_of(model: SedModel, filters: Sequence[Filter]) -> Basis:
+    """Return the spectra of a model on its wavelengths.
+
+    Parameters
+    ----------
+    model : SedModel
+        The model.
+    filters : sequence of Filter
+        They decide the wavelengths in compat.
+
+    Returns
+    -------
+    Basis
+        The spectra.
+    """
+    library, bins = model.loaded_library, age_bins(model)
+    if model.mode == "compat":
+        return compat_basis(library, bins, compat_wavelengths(filters))
+    return fine_basis(library, bins)
+
+
+# ---- making them -------------------------------------------------------------------------
+_LOCK = threading.RLock()
+_KEPT: OrderedDict[str, BandTables] = OrderedDict()
+_BUILDING: dict[str, threading.Lock] = {}
+_limit = 600_000_000
+
+
+def set_memory_limit(n_bytes: int) -> None:
+    """Set how much memory tables may take together.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Bytes; those not used for the longest time are dropped beyond it. 600 MB at first.
+    """
+    global _limit  # noqa: PLW0603 - one cache for the process, and this is its one setting
+    with _LOCK:
+        _limit = int(n_bytes)
+        _trim()
+
+
+def clear_tables() -> None:
+    """Forget all tables in memory; those on disk stay."""
+    with _LOCK:
+        _KEPT.clear()
+
+
+def _trim() -> None:
+    """Drop the oldest tables beyond the limit, but for the last."""
+    total = sum(tables.nbytes for tables in _KEPT.values())
+    while total > _limit and len(_KEPT) > 1:
+        _, dropped = _KEPT.popitem(last=False)
+        total -= dropped.nbytes
+
+
+def make_tables(
+    model: SedModel,
+    filters: Sequence[str | Path | Filter],
+    z: float,
+    *,
+    a_v_range: tuple[float, float] = (0.0, 1.0),
+    log_u_range: tuple[float, float] | None = None,
+    n_av: int | None = None,
+    distance: Any = None,
+    cosmology: FLRW | None = None,
+) -> BandTables:
+    """Return the band fluxes of all stellar populations of a model at a redshift.
+
+    Parameters
+    ----------
+    model : SedModel
+        The model; its history does not matter here.
+    filters : sequence of str, Path or Filter
+        Bands, as `~sc_lab.sed.get_filters` takes them.
+    z : float
+        Redshift.
+    a_v_range : tuple of float, optional
+        Range of A_V [mag] in which the table is interpolated.
+    log_u_range : tuple of float, optional
+        Range of log U that is needed; None keeps all nodes of the library.
+    n_av : int, optional
+        Number of nodes of A_V; None takes as many as give 1e-13.
+    distance : float or `~astropy.units.Quantity`, optional
+        Luminosity distance [Mpc]; None takes that of the redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None is flat, 70, 0.3; ``compat`` knows no other.
+
+    Returns
+    -------
+    BandTables
+        The tables. They are kept in memory and on disk, by all that decides their numbers.
+
+    Raises
+    ------
+    InputError
+        If the redshift is out of range, a band is unknown or not covered by the library, or a range is empty.
+
+    Notes
+    -----
+    With S the spectrum of a population, t the transmission of dust, G_b the weights of a filter and D_b the flux of
+    dust that radiates one unit of light, the flux is sum_lambda S [t G_b + w (1 - t) D_b]: linear in S, so that one
+    matrix product per band gives all populations at all nodes of A_V.
+
+    Examples
+    --------
+    >>> from sc_lab.sed import SedModel, make_tables
+    >>> tables = make_tables(SedModel(mode="compat"), ["F150W", "F200W"], 2.0)
+    >>> tables.stellar.shape
+    (36, 7, 17, 3)
+    """
+    curves = get_filters(filters)
+    if not curves:
+        msg = "there are no bands; give at least one"
+        raise InputError(msg)
+    frame = frame_at(model.mode, z, distance=distance, cosmology=cosmology)
+    nodes = _checked_a_v(a_v_range, n_av)
+    kept_u = _log_u_indices(model, log_u_range)
+    decisive = [
+        CODE_VERSION, [str(each) for each in model.spectral_key], [each.digest for each in curves], v_filter().digest,
+        [x.hex() for x in (frame.z, frame.luminosity_distance, frame.age_of_universe)], [x.hex() for x in nodes.tolist()],
+        kept_u.tolist(),
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+    with _LOCK:
+        found = _KEPT.get(digest)
+        if found is not None:
+            _KEPT.move_to_end(digest)
+            # Histories and names of bands may differ where the numbers do not.
+            return _labelled(found, model, curves)
+        waiting = _BUILDING.setdefault(digest, threading.Lock())
+    with waiting:
+        with _LOCK:
+            found = _KEPT.get(digest)
+        if found is None:
+            found = _load_or_build(model, curves, frame, nodes, kept_u, digest)
+            with _LOCK:
+                _KEPT[digest] = found
+                _trim()
+    with _LOCK:
+        _BUILDING.pop(digest, None)
+    return _labelled(found, model, curves)
+
+
+def _labelled(tables: BandTables, model: SedModel, curves: tuple[Filter, ...]) -> BandTables:
+    """Return tables with the names and the history that were asked for."""
+    names = tuple(each.name for each in curves)
+    if tables.model == model and tables.bands == names:
+        return tables
+    return BandTables(**{**tables.__dict__, "model": model, "bands": names})
+
+
+def _checked_a_v(a_v_range: tuple[float, float], n_av: int | None) -> FloatArray:
+    """Return the nodes of A_V of a valid range."""
+    try:
+        low, high = (float(end) for end in a_v_range)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 20.0):
+        msg = f"a_v_range is {a_v_range!r}; give two numbers, 0 <= low <= high <= 20 mag"
+        raise InputError(msg)
+    return a_v_nodes(low, high, n_node=n_av)
+
+
+def _log_u_indices(model: SedModel, log_u_range: tuple[float, float] | None) -> Any:
+    """Return which nodes of log U are needed."""
+    library = model.loaded_library
+    if not model.nebular:
+        return np.arange(0)
+    if not library.has_nebular:
+        msg = f"the library {library.title} has no nebular grids; use SedModel(nebular=False), or give them to load_library"
+        raise InputError(msg)
+    nodes = library.log_u
+    if log_u_range is None:
+        return np.arange(nodes.size)
+    low, high = float(log_u_range[0]), float(log_u_range[1])
+    if not nodes[0] <= low <= high <= nodes[-1]:
+        msg = f"log_u_range is {log_u_range!r}; the library has log U from {nodes[0]:g} to {nodes[-1]:g}"
+        raise InputError(msg)
+    first = int(np.searchsorted(nodes, low, side="right")) - 1
+    last = int(np.searchsorted(nodes, high, side="left"))
+    return np.arange(first, last + 1)
+
+
+def _load_or_build(
+    model: SedModel, curves: tuple[Filter, ...], frame: Frame, nodes: FloatArray, kept_u: Any, digest: str
+) -> BandTables:
+    """Return tables from disk, or make and store them."""
+    bins = age_bins(model)
+    path = cache_folder() / "tables" / f"{digest[:40]}.npz"
+    stored = load_arrays(path)
+    n_bin = bins.upto(frame.age_of_universe)
+    n_metal, n_band = model.loaded_library.metallicity.size, len(curves) + 1
+    shapes = {
+        "stellar": (n_bin, n_metal, nodes.size, n_band),
+        "nebular": (bins.n_young, n_metal, len(kept_u), nodes.size, n_band),
+        "pivot": (n_band,),
+    }
+    if stored is None or any(stored.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
+        stored = _build(model, curves, frame, nodes, kept_u, bins, n_bin)
+        if save_arrays(path, stored):
+            prune(path.parent)
+    return BandTables(
+        stellar=stored["stellar"], nebular=stored["nebular"], metallicity=model.loaded_library.metallicity,
+        log_u=model.loaded_library.log_u[kept_u] if model.nebular else np.empty(0), a_v=nodes,
+        bands=tuple(each.name for each in curves), pivot=stored["pivot"], z=frame.z,
+        luminosity_distance=frame.luminosity_distance, age_of_universe=frame.age_of_universe, bins=bins, model=model,
+        digest=digest,
+    )  # fmt: skip
+
+
+def _build(
+    model: SedModel, curves: tuple[Filter, ...], frame: Frame, nodes: FloatArray, kept_u: Any, bins: AgeBins, n_bin: int
+) -> dict[str, FloatArray]:
+    """Work out the tables."""
+    basis = basis_of(model, curves)
+    weights = functionals_at(model, basis, curves, v_filter(), frame)
+    curve = attenuation_curve(model, basis.wavelength)
+    dusty = 10 ** (-0.4 * nodes[:, None] * curve)
+    clouds = dusty if model.eta == 1.0 else 10 ** (-0.4 * nodes[:, None] * (model.eta * curve))
+    escape = model.escape_fraction if model.nebular else 0.0
+    swallowed = np.where(basis.wavelength < IONISING, escape if model.nebular else 1.0, 1.0)
+    means, young = basis.means[:n_bin], bins.young[:n_bin]
+    n_metal, n_band = basis.stellar.shape[0], len(curves) + 1
+    stellar = np.zeros((n_bin, n_metal, nodes.size, n_band))
+    bare = np.ones((1, basis.wavelength.size))
+    # Stars outside birth clouds, those inside, and the part of the latter's light that escapes.
+    parts = ((1.0 - young, dusty, None), (young * (1.0 - escape), clouds, swallowed), (young * escape, bare, None))
+    for fraction, transmission, kept in parts:
+        used = np.flatnonzero(fraction > 0)
+        if not used.size:
+            continue
+        scaled = fraction[used, None] * means[used]
+        first, last = _extent(scaled)
+        for i in range(n_metal):
+            fluxes = _project(basis.stellar[i, first:last], weights, transmission, kept)
+            shape = (last - first, fluxes.shape[1] * n_band)
+            part = (scaled[:, first:last] @ fluxes.reshape(shape)).reshape(used.size, -1, n_band)
+            stellar[used, i] += part
+    nebular = np.zeros((bins.n_young, n_metal, len(kept_u), nodes.size, n_band))
+    if model.nebular:
+        _add_nebular(nebular, model, basis, weights, nodes, clouds, kept_u, bins)
+        nebular *= (1.0 - escape) * young[: bins.n_young, None, None, None, None]
+    return {"stellar": stellar, "nebular": nebular, "pivot": weights.pivot}
+
+
+def _add_nebular(
+    nebular: FloatArray,
+    model: SedModel,
+    basis: Basis,
+    weights: Functionals,
+    nodes: FloatArray,
+    clouds: FloatArray,
+    kept_u: Any,
+    bins: AgeBins,
+) -> None:
+    """Fill the table of gas: continuum and lines through the dust of birth clouds."""
+    n_row = int(np.flatnonzero(bins.nebular.any(axis=0))[-1]) + 1
+    line_dust = 10 ** (-0.4 * nodes[:, None] * (model.eta * attenuation_curve(model, basis.line_wavelength)))
+    shape = (nebular.shape[2], n_row, nodes.size, nebular.shape[4])
+    for i in range(nebular.shape[1]):
+        rows = basis.nebular[i, kept_u, :n_row].reshape(-1, basis.wavelength.size)
+        fluxes = _project(rows, weights, clouds)
+        if basis.line_wavelength.size:
+            lines = basis.lines[i, kept_u, :n_row].reshape(-1, basis.line_wavelength.size)
+            fluxes = fluxes + _project_lines(lines, weights, line_dust)
+        nebular[:, i] = np.einsum("kr,urab->kuab", bins.nebular[:, :n_row], fluxes.reshape(shape), optimize=True)
+
+
+def _extent(rows: FloatArray) -> tuple[int, int]:
+    """Return the first and one past the last column that is used."""
+    used = np.flatnonzero(rows.any(axis=0))
+    return int(used[0]), int(used[-1]) + 1
+
+
+def _project(
+    rows: FloatArray, weights: Functionals, transmission: FloatArray, kept: FloatArray | None = None
+) -> FloatArray:
+    """Return fluxes (n, n_av, n_band) of spectra (n, n_pix) through dust (n_av, n_pix).
+
+    ``kept`` is the fraction of each pixel that leaves the birth clouds, before dust.
+    """
+    fluxes = np.empty((rows.shape[0], transmission.shape[0], len(weights.spans)))
+    for b, (start, stop) in enumerate(weights.spans):
+        span = slice(start, stop)
+        column = weights.flux[span, b] if kept is None else weights.flux[span, b] * kept[span]
+        fluxes[:, :, b] = rows[:, span] @ (transmission[:, span] * column).T
+    if weights.dust.any():
+        width = weights.energy_width if kept is None else weights.energy_width * kept
+        absorbed = rows @ ((1.0 - transmission) * width).T
+        fluxes += absorbed[:, :, None] * weights.dust
+    return fluxes
+
+
+def _project_lines(lines: FloatArray, weights: Functionals, transmission: FloatArray) -> FloatArray:
+    """Return fluxes (n, n_av, n_band) of lines (n, n_line) through dust (n_av, n_line)."""
+    absorbed = lines @ (1.0 - transmission).T
+    through = np.einsum("nl,al,lb->nab", lines, transmission, weights.lines, optimize=True)
+    return np.asarray(through + absorbed[:, :, None] * weights.dust)
