@@ -51,6 +51,11 @@ _DRAWN = ("mass", "r_eff", "age_onset", "mu", "sfr", "sigma_mass", "sigma_sfr", 
 _DRAWS_SETTINGS = ("lens_model", "n_populations", "seed")
 _BARS_SETTINGS = ("lens_model", "within", "n_populations", "seed", "hubble", "omega_m", "omega_de")
 _PC2_PER_KPC2 = 1e6
+#: Quantities that another star-formation history changes, and what a column of one looks like.
+_OF_HISTORY = ("mass", "age_onset", "sfr", "abs_mag_v", "sigma_mass", "sigma_sfr", "dynamical_age", "z_form")
+_HISTORY = re.compile(r"mass_(tau[0-9]+(?:p[0-9]+)?)")
+#: Decades that a histogram reaches down from the largest value.
+_REACH = 8.0
 #: Relative width of draws below which only round-off makes them differ.
 _ROUNDING = 1e-12
 
@@ -238,13 +243,15 @@ class Population:
         """Where the effective radius is an upper limit, and so every surface density a lower one."""
         return self._reference.r_eff_is_limit
 
-    def values(self, name: str) -> FloatArray:
+    def values(self, name: str, *, history: str = "") -> FloatArray:
         """Return a quantity of every clump under these settings.
 
         Parameters
         ----------
         name : str
             A key of `sc_lab.population.QUANTITIES`.
+        history : str
+            One of `histories`; the empty one is the reference. What does not depend on it stays the same.
 
         Returns
         -------
@@ -254,9 +261,11 @@ class Population:
         Raises
         ------
         InputError
-            If there is no such quantity.
+            If there is no such quantity or history.
         """
         quantity(name)
+        if history:
+            return self._values_of_history(name, history)
         settings = self.settings
         ref = self._reference
         out: FloatArray
@@ -290,6 +299,38 @@ class Population:
             )
         return out
 
+    def _values_of_history(self, name: str, history: str) -> FloatArray:
+        """Return a quantity under a second star-formation history."""
+        if history not in self.histories:
+            known = ", ".join(map(repr, self.histories))
+            msg = f"the catalogue has no star-formation history {history!r}; it has {known} ('' is the reference)"
+            raise InputError(msg)
+        if name not in _OF_HISTORY:
+            return self.values(name)
+
+        def make() -> FloatArray:
+            settings, flux, r_eff = self.settings, self._scaling.flux, self._reference.r_eff
+
+            def said(base: str) -> FloatArray:
+                return catalogs.values(self.catalog, f"{base}_{history}")
+
+            if name in ("mass", "sfr"):
+                return said(name) * flux
+            if name == "age_onset":
+                return said(name)
+            if name == "abs_mag_v":
+                return said(name) + self._fainter
+            if name == "sigma_mass":
+                return _sigma(said("mass") * flux, r_eff, settings.within)
+            if name == "sigma_sfr":
+                return _sigma(said("sfr") * flux, r_eff, settings.within) * _PC2_PER_KPC2
+            if name == "dynamical_age":
+                return np.asarray(dynamical_age(said("mass") * flux, r_eff, said("age_onset")), dtype=float)
+            return formation_redshift(self.values("z"), said("age_onset"), cosmology=self.cosmology)
+
+        names = ("lens_model", "within", "hubble", "omega_m", "omega_de")
+        return self._get(f"values {name} {history}", names, make)
+
     @property
     def _scaling(self) -> LensScaling:
         return self._get("scaling", ("lens_model",), lambda: lens_scaling(self.catalog, self.settings.lens_model))
@@ -299,21 +340,24 @@ class Population:
         """What the lens model adds to absolute magnitudes [mag]: more magnification, less light of its own."""
         return np.asarray(-2.5 * np.log10(self._scaling.flux))
 
-    def scaled(self, name: str) -> FloatArray:
+    def scaled(self, name: str, *, history: str = "") -> FloatArray:
         """Return a quantity as plots show it: its decimal logarithm where the registry says so.
 
         Parameters
         ----------
         name : str
             A key of `sc_lab.population.QUANTITIES`.
+        history : str
+            As for `values`.
 
         Returns
         -------
         ndarray
             Shape (n,); NaN where not measured or not positive.
         """
-        values = self.values(name)
-        return self.store.get(f"scaled {name}", _Identity(values), lambda: scale(values, log=quantity(name).log))
+        values = self.values(name, history=history)
+        stage = f"scaled {name} {history}".rstrip()
+        return self.store.get(stage, _Identity(values), lambda: scale(values, log=quantity(name).log))
 
     @property
     def draws(self) -> Draws:
@@ -617,7 +661,7 @@ class Population:
         return self._get("extremes", ("lens_model", "n_populations", "seed"), lambda: _Extremes(self))
 
     # ---- summaries -----------------------------------------------------------------------
-    def histogram(self, name: str, *, bins: int = 24) -> Histogram:
+    def histogram(self, name: str, *, bins: int = 24, history: str = "") -> Histogram:
         """Count a quantity over clumps and candidates (Claeyssens et al. 2026, figure 5).
 
         Parameters
@@ -625,19 +669,45 @@ class Population:
         name : str
             A key of `sc_lab.population.QUANTITIES`.
         bins : int
-            Number of equal bins over the values of the whole catalogue.
+            Number of equal bins over the values of the whole catalogue, those of its second histories among
+            them. On a logarithmic axis they reach down 8 dex from the largest; what is below, such as the present
+            rate of a burst long past, counts in the first bin.
+        history : str
+            One of `histories`; the empty one is the reference.
 
         Returns
         -------
         Histogram
             Edges and counts.
+
+        Raises
+        ------
+        InputError
+            If there is no such quantity or history.
         """
-        scaled = self.scaled(name)
-        edges = self.store.get(
-            f"edges {name}", (bins, _Identity(scaled)), lambda: bin_edges(scaled, log=False, bins=bins)
-        )
+        every = [self.scaled(name)] + [
+            self.scaled(name, history=each) for each in self.histories[1:] if name in _OF_HISTORY
+        ]
+
+        def make() -> FloatArray:
+            values = np.concatenate(every)
+            if quantity(name).log and np.isfinite(values).any():
+                values = np.maximum(values, np.nanmax(values) - _REACH)
+            return bin_edges(values, log=False, bins=bins)
+
+        edges = self.store.get(f"edges {name}", (bins, *map(_Identity, every)), make)
         clumps = ~self.candidate & ~self.removed
-        return count(quantity(name), scaled, edges, clumps=clumps, candidates=self.candidate)
+        scaled = self.scaled(name, history=history)
+        return count(quantity(name), scaled, edges, clumps=clumps, candidates=self.candidate, history=history)
+
+    @property
+    def histories(self) -> tuple[str, ...]:
+        """Star-formation histories that the catalogue has values for: the reference, empty, then others by name.
+
+        A second one, such as ``"tau10"`` with columns ``mass_tau10``, comes from SED fits (figure 5, dashed).
+        """
+        found = (_HISTORY.fullmatch(name) for name in self.catalog.colnames)
+        return ("", *sorted({match[1] for match in found if match}))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -709,14 +779,16 @@ class Population:
             out["r_eff_is_limit"] = self.r_eff_is_limit
         factors = {"mass": scaling.flux, "sfr": scaling.flux, "r_eff": scaling.size}
         for name in present:
-            base = re.sub(r"_(err_lo|err_hi|draws)$", "", name)
+            base = re.sub(r"(_tau[0-9]+(p[0-9]+)?)?(_err_lo|_err_hi|_draws)?$", "", name)
             if base in factors:
                 factor = factors[base]
                 values = catalogs.values(self.catalog, name)
                 out[name] = (
                     values * (factor if values.ndim == 1 else factor[:, None]) * catalogs.column(name).astropy_unit
                 )
-            elif catalogs.find_column(name) is not None and re.fullmatch(r"abs_mag_[a-z0-9]+(_err)?", name):
+            elif catalogs.find_column(name) is not None and re.fullmatch(
+                r"abs_mag_[a-z0-9]+(_tau[0-9p]+)?(_err)?", name
+            ):
                 shift = 0.0 * self._fainter if name.endswith("_err") else self._fainter
                 out[name] = (catalogs.values(self.catalog, name) + shift) * u.mag
         return out

@@ -33,6 +33,8 @@ class Histogram:
         Counts of candidates, shape (bins,).
     n_missing : int
         Sample members without a value.
+    history : str
+        Star-formation history behind the values, such as ``"tau10"``; empty for the reference one.
     """
 
     quantity: Quantity
@@ -40,6 +42,7 @@ class Histogram:
     clumps: npt.NDArray[np.int64]
     candidates: npt.NDArray[np.int64]
     n_missing: int
+    history: str = ""
 
 
 def bin_edges(values: FloatArray, *, log: bool, bins: int = 24) -> FloatArray:
@@ -105,6 +108,7 @@ def count(
     *,
     clumps: npt.NDArray[np.bool_],
     candidates: npt.NDArray[np.bool_],
+    history: str = "",
 ) -> Histogram:
     """Count clumps and candidates in bins.
 
@@ -118,6 +122,8 @@ def count(
         Edges of equal bins, shape (bins + 1,).
     clumps, candidates : ndarray of bool
         Membership, shape (n,).
+    history : str
+        Star-formation history behind the values.
 
     Returns
     -------
@@ -135,4 +141,5 @@ def count(
         clumps=np.bincount(index[clumps & known], minlength=bins),
         candidates=np.bincount(index[candidates & known], minlength=bins),
         n_missing=int(np.count_nonzero((clumps | candidates) & ~known)),
+        history=history,
     )

@@ -310,3 +310,43 @@ def test_a_catalogue_of_another_cosmology_is_pointed_out_and_can_be_followed(cat
 def test_h_is_not_taken_for_the_hubble_constant(catalog):
     with pytest.raises(InputError, match="not h = H0 / 100"):
         analyse(catalog, hubble=0.7)
+
+
+def test_a_second_history_changes_what_depends_on_it_and_nothing_else(population):
+    catalog = population.catalog.copy()
+    catalog["mass_tau10"] = catalog["mass"] * 2
+    catalog["age_onset_tau10"] = catalog["age_onset"] * 3
+    catalog["sfr_tau10"] = catalog["sfr"] * 0.5
+    catalog["abs_mag_v_tau10"] = catalog["abs_mag_v"]
+    both = analyse(catalog)
+    assert population.histories == ("",)
+    assert both.histories == ("", "tau10")
+    factors = {"mass": 2, "sigma_mass": 2, "sfr": 0.5, "sigma_sfr": 0.5, "age_onset": 3, "dynamical_age": 3 * 2**0.5}
+    for name, factor in factors.items():
+        second = both.values(name, history="tau10")
+        np.testing.assert_allclose(second, factor * both.values(name), rtol=1e-12, err_msg=name)
+    for name in ("z", "r_eff", "mu"):
+        assert both.values(name, history="tau10") is both.values(name)
+    one, two = both.histogram("mass"), both.histogram("mass", history="tau10")
+    assert two.history == "tau10"
+    np.testing.assert_array_equal(one.edges, two.edges)
+    assert one.candidates.sum() == two.candidates.sum()
+    assert not np.array_equal(one.candidates, two.candidates)
+    with pytest.raises(InputError, match="no star-formation history 'tau3'"):
+        both.values("mass", history="tau3")
+    other = both.replace(lens_model=both.lens_models[-1])
+    assert other.settings.lens_model
+    ratio = other.values("mass", history="tau10") / other.values("mass")
+    np.testing.assert_allclose(ratio[np.isfinite(ratio)], 2)
+    exported = other.columns()
+    np.testing.assert_allclose(exported["mass_tau10"].value, 2 * exported["mass"].value)
+
+
+def test_a_burst_long_past_counts_in_the_first_bin(population):
+    catalog = population.catalog.copy()
+    catalog["sfr"][:5] = 1e-40 * catalog["sfr"].unit
+    old = analyse(catalog)
+    histogram = old.histogram("sfr")
+    assert histogram.edges[-1] - histogram.edges[0] <= 8
+    members = old.candidate | ~old.removed
+    assert histogram.clumps.sum() + histogram.candidates.sum() + histogram.n_missing == members.sum()

@@ -228,6 +228,31 @@ def test_all_parts_and_colourings_are_made(session):
         panel.close()
 
 
+def test_a_second_history_is_dashed_beside_the_first(session):
+    plain = HistogramPanel(session)
+    assert not any(item.visible for item in plain.figures["histogram"].legend[0].items[-2:])
+    catalog = session.catalog.copy()
+    catalog["mass_tau10"] = catalog["mass"] * 2
+    catalog["age_onset_tau10"] = catalog["age_onset"] * 3
+    panel = HistogramPanel(catalog, quantities=("mass", "z"))
+    mass, z = panel.second
+    histogram = panel.host.population.histogram("mass", history="tau10")
+    assert mass.data["candidates"].max() == histogram.candidates.max() > 0
+    assert list(mass.data["x"][[0, -1]]) == list(histogram.edges[[0, -1]])
+    assert len(z.data["x"]) == 0, "a redshift has no history"
+    items = [item for item in panel.figures["histogram_mass"].legend[0].items if item.visible]
+    assert [item.label.value for item in items] == [
+        "clumps",
+        "candidates",
+        "clumps, τ = 10 Myr",
+        "candidates, τ = 10 Myr",
+    ]
+    lines = [each.glyph.line_dash for each in panel.figures["histogram_mass"].renderers[-2:]]
+    assert lines == [[6], [6]]
+    for each in (plain, panel):
+        each.close()
+
+
 def test_unknown_parts_are_refused(session):
     with pytest.raises(InputError, match="no part 'beta'"):
         MassFunctionPanel(session, parts=("beta",))

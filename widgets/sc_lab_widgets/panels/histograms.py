@@ -19,8 +19,21 @@ __all__ = ["HistogramPanel"]
 _ALL = ("z", "mass", "sigma_mass", "sfr", "sigma_sfr", "r_eff", "age_onset", "mu", "abs_mag_v")
 
 
+def _words(history: str) -> str:
+    """Return a star-formation history as a legend says it."""
+    return f"τ = {history.removeprefix('tau').replace('p', '.')} Myr"
+
+
+def _outline(counts: np.ndarray) -> np.ndarray:
+    """Return the heights of the outline of a histogram, from the axis up and down to it again."""
+    return np.concatenate([[0.0], np.repeat(counts, 2), [0.0]]).astype(np.float32)
+
+
 class HistogramPanel(Panel):
     """Clumps above the size threshold against candidates below it, as figure 5 of the paper.
+
+    A second star-formation history, with columns such as ``mass_tau10`` from SED fits, is drawn dashed over the
+    first one.
 
     Parameters
     ----------
@@ -61,7 +74,9 @@ class HistogramPanel(Panel):
     def _build(self) -> LayoutDOM:
         several = len(self.quantities) > 1
         names = self.quantities or ("",)
-        self.sources, plots = [], []
+        self.sources, self.second, plots = [], [], []
+        # One second history has room in a plot; with several it is the first by name.
+        self._legends: list[list[Any]] = []
         self._frames: dict[str, tuple[float, ...]] = {}
         for name in names:
             source = ColumnDataSource({"left": [], "right": [], "clumps": [], "candidates": []})
@@ -88,14 +103,30 @@ class HistogramPanel(Panel):
                     legend_label=column,
                     **LIVE,
                 )
+            bars = list(plot.renderers)
+            dashed = ColumnDataSource({"x": [], "clumps": [], "candidates": []})
+            for column, colour in (("clumps", CLUMP), ("candidates", CANDIDATE)):
+                plot.line(
+                    "x",
+                    column,
+                    source=dashed,
+                    line_color=colour,
+                    line_dash="dashed",
+                    line_width=2,
+                    legend_label=f"{column}, second history",
+                    **LIVE,
+                )
+            self.second.append(dashed)
+            self._legends.append(list(plot.legend[0].items[-2:]))
             plot.add_tools(
                 HoverTool(
+                    renderers=bars,
                     tooltips=[
                         ("from", "@left{0.[00]}"),
                         ("to", "@right{0.[00]}"),
                         ("clumps", "@clumps"),
                         ("candidates", "@candidates"),
-                    ]
+                    ],
                 )
             )
             legend_below(plot)
@@ -106,8 +137,10 @@ class HistogramPanel(Panel):
 
     def _update(self) -> None:
         names = self.quantities or (self.controls.quantity.value,)
-        for name, source, plot in zip(names, self.sources, self.figures.values(), strict=True):
+        parts = zip(names, self.sources, self.second, self._legends, self.figures.values(), strict=True)
+        for name, source, dashed, legend, plot in parts:
             histogram = self.host.population.histogram(name)
+            above = self._update_second(name, dashed, legend)
             entry = histogram.quantity
             source.data = {
                 "left": histogram.edges[:-1],
@@ -117,7 +150,9 @@ class HistogramPanel(Panel):
             }
             low, high = float(histogram.edges[0]), float(histogram.edges[-1])
             margin = 0.05 * (high - low)
-            top = up_to_step(max(1.0, 1.05 * float((histogram.clumps + histogram.candidates).max())), steps=10)
+            top = up_to_step(
+                max(1.0, 1.05 * max(above, float((histogram.clumps + histogram.candidates).max()))), steps=10
+            )
             frame = (low - margin, high + margin, top)
             if self._frames.get(plot.name) != frame:
                 self._frames[plot.name] = frame
@@ -131,6 +166,31 @@ class HistogramPanel(Panel):
                 plot.xaxis[0].axis_label = label
             if plot.title.text != title:
                 plot.title.text = title
+
+    def _update_second(self, name: str, dashed: ColumnDataSource, legend: list[Any]) -> float:
+        """Draw the second star-formation history, where there is one; return how high it reaches."""
+        population = self.host.population
+        second = population.histories[1:2]
+        # Redshift, size and magnification are the same under every history: nothing is drawn twice.
+        shown = bool(second) and population.values(name, history=second[0]) is not population.values(name)
+        for item in legend:
+            column = item.label.value.partition(",")[0]
+            label = f"{column}, {_words(second[0])}" if shown else item.label.value
+            if item.label.value != label:
+                item.label = {"value": label}
+            if item.visible != shown:
+                item.visible = shown
+        if not shown:
+            if len(dashed.data["x"]):
+                dashed.data = {"x": [], "clumps": [], "candidates": []}
+            return 0.0
+        histogram = population.histogram(name, history=second[0])
+        dashed.data = {
+            "x": np.repeat(histogram.edges, 2),
+            "clumps": _outline(histogram.clumps),
+            "candidates": _outline(histogram.candidates),
+        }
+        return float(max(histogram.clumps.max(), histogram.candidates.max()))
 
     @property
     def result(self) -> Any:
