@@ -54,17 +54,25 @@ def _open_channel() -> Event:
     return send
 
 
-def _hold_lifeline(folder: Path) -> None:
-    """End, leaving nothing behind, as soon as the input closes."""
+def _hold_lifeline(folder: Path) -> threading.Event:
+    """End, leaving nothing behind, as soon as the input closes; return the event that says that it did."""
+    gone = threading.Event()
 
     def watch() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
-        shutil.rmtree(folder, ignore_errors=True)
+        gone.set()
+        # The main thread may be writing: a folder is empty only once its next write has failed.
+        for _ in range(100):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.02)
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()
+    return gone
 
 
 # ---- bagpipes, without a write to where it is installed ---------------------------------------------------------------
@@ -308,12 +316,20 @@ def _answer(galaxy: Any, fit: Any, job: dict[str, Any], progress: Progress) -> d
     conversion = 1e-29 * 2.9979e18 / galaxy.photometry[:, 0] ** 2
     rows = [*samples[chosen], samples[best]]
     phot = np.empty((len(rows), len(galaxy.filt_list)))
-    chi2, like = np.empty(len(rows)), np.empty(len(rows))
+    chi2, like, visual = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+    v_band = None
     derived = {key: np.empty(len(rows)) for key in ("log_mass", "log_mass_formed", "age_mw", "sfr10", "sfr100")}
     for k, row in enumerate(rows):
         like[k] = fitted.lnlike(row)
         chi2[k] = fitted.chisq_phot
         phot[k] = fitted.model_galaxy.photometry / conversion * 1e3
+        if v_band is None:
+            v_band = type(fitted.model_galaxy.filter_set)(["filters/v_rest.txt"])
+            v_band.resample_filter_curves(fitted.model_galaxy.wavelengths)
+            stretch = 1.0 + fitted.model_components["redshift"]
+            # A mean over the V band at rest is the same mean over the stretched band where the light arrives.
+            to_njy = 1e3 / (1e-29 * 2.9979e18 / (v_band.eff_wavs[0] * stretch) ** 2)
+        visual[k] = v_band.get_photometry(fitted.model_galaxy.spectrum_full, 0.0) * to_njy
         sfh = fitted.model_galaxy.sfh
         derived["log_mass"][k], derived["log_mass_formed"][k] = sfh.stellar_mass, sfh.formed_mass
         derived["age_mw"][k] = sfh.mass_weighted_age * 1e3
@@ -329,6 +345,7 @@ def _answer(galaxy: Any, fit: Any, job: dict[str, Any], progress: Progress) -> d
         "log_like": like,
         "chi2": chi2,
         "photometry": phot,
+        "v_flux": visual,
         **{f"derived_{key}": value for key, value in derived.items()},
         "log_z": np.array(float(fit.results["lnz"])),
         "log_z_err": np.array(float(fit.results["lnz_err"])),
@@ -385,12 +402,15 @@ def main() -> int:
     folder = Path(sys.argv[1])
     os.chdir(folder)
     send = _open_channel()
-    _hold_lifeline(folder)
+    gone = _hold_lifeline(folder)
     try:
         run(folder, send)
     except RefusedError as problem:
         send("refused", message=str(problem))
         return 2
+    finally:
+        if gone.is_set():
+            time.sleep(60.0)  # the watcher ends the process before
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -21,11 +22,12 @@ from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed._bagpipes_process import CANCELLED, Report, check_sampler, run_job
 from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms, step_terms
 from sc_lab.sed._continuity import StudentT
-from sc_lab.sed._frame import frame_at
+from sc_lab.sed._frame import CM_PER_MPC, frame_at
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Fixed, Priors
 from sc_lab.sed.results import SedFit, SedFits
+from sc_lab.sed.tables import v_filter
 from sc_lab.units import FloatArray, value_in
 
 __all__ = ["fit_with_bagpipes"]
@@ -34,6 +36,8 @@ __all__ = ["fit_with_bagpipes"]
 _ENOUGH_LIVE = 1000
 _ENOUGH_ESS = 400
 _THOUSANDTHS = 1000
+#: AB magnitude of 1 nJy.
+_AB_OF_NJY = 31.4
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ def fit_with_bagpipes(
         "versions": _versions(),
     }
     files = {f"{k}.txt": (curve.wavelength, curve.throughput) for k, curve in enumerate(curves)}
+    files["v_rest.txt"] = (v_filter().wavelength, v_filter().throughput)
     runner = _Runner(common, files, library_arrays(model.loaded_library), model, curves)
     answers = runner.run(sources, _Watch(len(sources), progress, report), cancel, executor)
     said = _said(shape_err is not None, n_live)
@@ -218,10 +223,15 @@ def fit_with_bagpipes(
 def _data(flux: Any, flux_err: Any, n_band: int) -> tuple[FloatArray, FloatArray]:
     """Return fluxes and errors in nJy."""
     values, errors = value_in(flux, u.nJy, "flux"), value_in(flux_err, u.nJy, "flux_err")
-    errors = np.array(np.broadcast_to(errors, values.shape))
     if values.ndim not in (1, 2) or values.shape[-1] != n_band:
         msg = f"flux has the shape {values.shape}; give ({n_band},) or (n_source, {n_band}), a column for each band"
         raise InputError(msg)
+    if errors.shape not in (values.shape, values.shape[-1:], ()):
+        msg = (
+            f"flux_err has the shape {errors.shape}, flux {values.shape}; give an error for each flux, or for each band"
+        )
+        raise InputError(msg)
+    errors = np.array(np.broadcast_to(errors, values.shape))
     used = np.isfinite(values) & ~np.isnan(errors)
     if bool((errors[used] <= 0).any()):
         msg = (
@@ -411,6 +421,10 @@ def _result(
 ) -> SedFit:
     """Return the answer in our names and units."""
     samples = _samples(source, answer, model)
+    frame = frame_at("compat", source.z, distance=settings["distance"])
+    samples["mag_v_obs"] = _AB_OF_NJY - 2.5 * np.log10(answer["v_flux"])
+    modulus = 5.0 * math.log10(frame.luminosity_distance / CM_PER_MPC["compat"] * 1e5)
+    samples["abs_mag_v"] = samples["mag_v_obs"] - modulus + 2.5 * math.log10(1.0 + source.z)
     n = len(answer["draws"])
     best = {name: float(values[-1]) for name, values in samples.items()}
     phot = np.asarray(answer["photometry"])

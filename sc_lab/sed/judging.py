@@ -115,7 +115,7 @@ def judge(
         cancel=cancel,
         executor=executor,
     )
-    return list(found)[0] if isinstance(fit, SedFit) and isinstance(found, SedFits) else found
+    return next(iter(found)) if isinstance(fit, SedFit) and isinstance(found, SedFits) else found
 
 
 def compare(fit: SedFit, judged: SedFit) -> Table:
