@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sc_lab.clumps.sed_columns import DRAWN, PROPERTIES, TEXTS
 from sc_lab.clumps.sed_settings import SedSettings
+from sc_lab.cosmology import default_cosmology, describe
 from sc_lab.errors import InputError
 from sc_lab.inference.summary import weighted_quantile
 from sc_lab.units import FloatArray
@@ -105,6 +106,7 @@ def fit_seds(
     Draws of a clump depend on its own photometry, its id and the settings alone, never on other clumps.
     """
     n, own = len(ids), own or {}
+    cosmology = default_cosmology() if cosmology is None else cosmology
     fluxes = {band.upper(): pair for band, pair in fluxes.items()}
     chosen = [own.get(name, settings) for name in ids]
     bands, _unknown = usable_bands(fluxes)
@@ -122,10 +124,11 @@ def fit_seds(
     found: dict[tuple[int, str], Fit] = {}
     missing: dict[tuple[str, str, float], list[int]] = {}
     names: dict[tuple[int, str], bytes] = {}
+    space = {name: value for name, value in describe(cosmology).items() if name not in ("class", "name")}
     shape = np.zeros(n) if shape_err is None else np.where(shape_err > 0, shape_err, 0.0)
     for row, suffix in work:
-        said = (ids[row], bands, float(z[row]), float(shape[row]), suffix, chosen[row].key)
-        names[row, suffix] = name = _name(said, *light[row], cosmology)
+        said = (ids[row], bands, float(z[row]), float(shape[row]), suffix, chosen[row].key, space)
+        names[row, suffix] = name = _name(said, *light[row])
         with _lock:
             fit = _fits.get(name)
             if fit is not None:
@@ -380,12 +383,10 @@ def _photometry(
     return np.where(out, np.nan, flux), np.where(out, np.nan, error)
 
 
-def _name(said: tuple[Any, ...], flux: FloatArray, error: FloatArray, cosmology: FLRW | None) -> bytes:
+def _name(said: tuple[Any, ...], flux: FloatArray, error: FloatArray) -> bytes:
     """Return a name of everything that decides a fit."""
-    from sc_lab.cosmology import describe
-
-    text = repr((*said, None if cosmology is None else describe(cosmology)))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass") + flux.tobytes() + error.tobytes()).digest()
+    text = repr(said).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text + flux.tobytes() + error.tobytes()).digest()
 
 
 def _shifted(progress: Callable[[int, int], object], before: int, total: int) -> Callable[[int, int], object]:

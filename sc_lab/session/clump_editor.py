@@ -551,6 +551,7 @@ class ClumpEditor:
                 self.session,
                 self.sed_settings if settings is None else settings,
                 ids=ids,
+                cosmology=self.observation.cosmology,
                 progress=progress,
                 cancel=cancel,
                 executor=executor,

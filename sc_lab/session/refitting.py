@@ -38,6 +38,7 @@ def refit_seds(
     settings: SedSettings | None = None,
     *,
     ids: str | Iterable[str] | None = None,
+    cosmology: FLRW | None = None,
     progress: Callable[[int, int], object] | None = None,
     cancel: Any = None,
     executor: Any = None,
@@ -52,6 +53,8 @@ def refit_seds(
         The settings; those that stand when left out.
     ids : str or iterable of str, optional
         Clumps to fit. Left out, all of them are, and clumps that are added later have these settings too.
+    cosmology : FLRW, optional
+        Cosmology of distances and ages; that which the catalogue records when left out, else the default one.
     progress : callable, optional
         Called as ``progress(done, total)``.
     cancel : object, optional
@@ -80,7 +83,7 @@ def refit_seds(
         msg = f"not on the list: {', '.join(map(repr, strangers[:5])) or 'no id was given'}; it has {len(index)} clumps"
         raise InputError(msg)
     wanted = list(range(len(table))) if names is None else [index[name] for name in names]
-    cosmology = make_cosmology(session.settings.hubble, session.settings.omega_m, session.settings.omega_de)
+    cosmology = _recorded_cosmology(table) if cosmology is None else cosmology
     rows = sed_rows(table, wanted, chosen, cosmology=cosmology, progress=progress, cancel=cancel, executor=executor)
     with session.lock:
         if session.current_catalog is not table:
@@ -180,7 +183,7 @@ def sed_rows(
         z,
         settings=settings,
         shape_err=catalogs.values(part, "flux_shape_err"),
-        cosmology=default_cosmology() if cosmology is None else cosmology,
+        cosmology=cosmology,
         progress=progress,
         cancel=cancel,
         executor=executor,
@@ -238,6 +241,15 @@ def catalog_fluxes(table: Table) -> dict[str, tuple[FloatArray, FloatArray]]:
         flux = 10.0 ** (-0.4 * (mag - _ZERO))
         out[band.upper()] = np.where(limit, 0.0, flux), np.where(limit, flux / _LIMIT, flux * error / _MAG)
     return out
+
+
+def _recorded_cosmology(table: Table) -> FLRW:
+    """Return the cosmology that a catalogue was made with, the default one where it records none."""
+    about = table.meta.get("sc_lab")
+    said = about.get("cosmology") if isinstance(about, Mapping) else None
+    parts = [said.get(name) for name in ("H0", "Om0", "Ode0")] if isinstance(said, Mapping) else [None]
+    numbers = [float(part) for part in parts if isinstance(part, (int, float))]
+    return make_cosmology(*numbers) if len(numbers) == 3 else default_cosmology()
 
 
 def _settings(record: Mapping[str, Any]) -> SedSettings:
