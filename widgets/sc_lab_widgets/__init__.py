@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.mass_function import MassFunctionPanel
     from sc_lab_widgets.panels.picker import ClumpPicker
     from sc_lab_widgets.panels.psf_stars import PsfStars
+    from sc_lab_widgets.panels.sed import SedPanel
     from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
     from sc_lab_widgets.panels.table import TablePanel
     from sc_lab_widgets.workbench import Workbench
@@ -28,6 +29,7 @@ __all__ = [
     "HistogramPanel",
     "MassFunctionPanel",
     "PsfStars",
+    "SedPanel",
     "SizeMagnitudePanel",
     "TablePanel",
     "Workbench",
@@ -57,6 +59,7 @@ _HOME = {
     "HistogramPanel": "sc_lab_widgets.panels.histograms",
     "MassFunctionPanel": "sc_lab_widgets.panels.mass_function",
     "PsfStars": "sc_lab_widgets.panels.psf_stars",
+    "SedPanel": "sc_lab_widgets.panels.sed",
     "SizeMagnitudePanel": "sc_lab_widgets.panels.size_magnitude",
     "TablePanel": "sc_lab_widgets.panels.table",
     "Workbench": "sc_lab_widgets.workbench",

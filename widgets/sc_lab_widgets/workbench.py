@@ -30,6 +30,7 @@ from sc_lab_widgets.panels.gc_colours import GCColourPanel
 from sc_lab_widgets.panels.histograms import HistogramPanel
 from sc_lab_widgets.panels.mass_function import MassFunctionPanel
 from sc_lab_widgets.panels.picker import ClumpPicker
+from sc_lab_widgets.panels.sed import SedPanel
 from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
 from sc_lab_widgets.panels.table import TablePanel
 
@@ -43,7 +44,11 @@ if TYPE_CHECKING:
 __all__ = ["Workbench"]
 
 #: Views, in the order of their buttons; the first where there are images only.
-VIEWS = ("images", "overview", "histograms", "density–size", "mass function")
+VIEWS = ("images", "overview", "SED", "histograms", "density–size", "mass function")
+
+
+#: Plots of the population below the SED.
+SED_PLANES = ("size_magnitude", "density_size", "formation")
 
 
 class Workbench:
@@ -65,7 +70,7 @@ class Workbench:
         measured first. The list begins empty without them.
     view : str, optional
         View shown first: "images" (the first choice where there are some), "overview",
-        "histograms", "density–size" or "mass function".
+        "SED", "histograms", "density–size" or "mass function".
 
     Attributes
     ----------
@@ -162,11 +167,17 @@ class Workbench:
 
     def _make_view(self, view: str) -> LayoutDOM:
         made: dict[str, Callable[[], Panel]] = {
+            "SED": lambda: SedPanel(host=self.host),
             "histograms": lambda: HistogramPanel.all(host=self.host),
             "density–size": lambda: DensitySizePanel.all(host=self.host),
             "mass function": lambda: MassFunctionPanel(host=self.host),
         }
         panel = self.panels[view] = made[view]()
+        if isinstance(panel, SedPanel):
+            self._sed_above.children, self._sed_beside.children = (panel.toolbar,), (panel.sidebar,)
+            # The planes below are there to click a clump in.
+            planes = [self.panels[name].root for name in SED_PLANES]
+            return column(panel.root, side_by_side(planes), sizing_mode="stretch_width")
         return panel.root
 
     def _show(self, view: str) -> None:
@@ -176,7 +187,10 @@ class Workbench:
             # Only what is shown is in the document: hidden figures would be laid out anew at every change of a title.
             self._root.children = [self._views[view]]
             for name, panel in self.panels.items():
-                panel.visible = name == view if name in VIEWS else view in ("images", "overview")
+                below = view == "SED" and name in SED_PLANES
+                panel.visible = name == view if name in VIEWS else below or view in ("images", "overview")
+            for widget in (self._sed_above, self._sed_beside):
+                widget.layout.display = None if view == "SED" else "none"
             if self.picker is not None:
                 self._share_room(view)
             self.host.refresh()
@@ -224,8 +238,10 @@ class Workbench:
         )
         self.buttons = self._sidebar.buttons
         self._sidebar.note.observe(self._take_note, "value")
-        plots: list[ui.Widget] = [self.controls.view, self.pane]
-        beside: list[ui.Widget] = [self._sidebar.widget]
+        # Filled when the view is first shown.
+        self._sed_above, self._sed_beside = ui.VBox(), ui.VBox()
+        plots: list[ui.Widget] = [self.controls.view, self._sed_above, self.pane]
+        beside: list[ui.Widget] = [self._sed_beside, self._sidebar.widget]
         if self.picker is not None:
             # What belongs to the images is shown with them alone.
             plots.insert(1, self.picker.toolbar)

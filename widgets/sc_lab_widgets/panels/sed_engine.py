@@ -1,0 +1,166 @@
+"""Fits of the SED panel: kept, made at once where the tables are warm, and beside the gestures where they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sc_lab_widgets.panels.picker_background import Background
+from sc_lab_widgets.panels.sed_choice import Choice, fit_light
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sc_lab_widgets.panels.sed_light import Light
+
+__all__ = ["AHEAD", "Engine", "one_of_each"]
+
+#: Fits that are kept: going back and forth between clumps and settings costs nothing.
+_KEPT: Final = 200
+#: Redshifts whose tables are made ahead of the first click.
+AHEAD: Final = 60
+#: Seconds of rest after a gesture before tables are made ahead.
+_REST: Final = 1.0
+#: Kernels of the library may be entered by one thread at a time.
+_LOCK = threading.Lock()
+
+
+class Engine:
+    """Makes and keeps fits.
+
+    Parameters
+    ----------
+    report : callable
+        Called with errors of fits made beside the gestures.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        self._background = Background(report)
+        self._fits: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._warm: set[tuple[Any, ...]] = set()
+        self._ahead: list[tuple[Light, Choice]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_gesture = 0.0
+        self._closed = False
+
+    # ---- fits ------------------------------------------------------------------------------
+    def kept(self, light: Light, choice: Choice) -> Any:
+        """Return a fit made before, or None."""
+        key = (light.key, choice)
+        if key in self._fits:
+            self._fits.move_to_end(key)
+            return self._fits[key]
+        return None
+
+    def is_warm(self, light: Light, choice: Choice) -> bool:
+        """Return whether a fit would be made in milliseconds."""
+        return choice.model_key(light) in self._warm and not _LOCK.locked()
+
+    def fit(self, light: Light, choice: Choice) -> Any:
+        """Return the fit, made now where it is not kept."""
+        found = self.kept(light, choice)
+        if found is None:
+            with _LOCK:
+                found = fit_light(light, choice)
+            self._warm.add(choice.model_key(light))
+            self._fits[(light.key, choice)] = found
+            while len(self._fits) > _KEPT:
+                self._fits.popitem(last=False)
+        return found
+
+    def fit_later(self, light: Light, choice: Choice, answer: Callable[[Any], None]) -> None:
+        """Make a fit beside the gestures; only the newest is answered."""
+        self._background.ask("fit", lambda: self.fit(light, choice), answer)
+
+    def forget(self) -> None:
+        """Drop a fit under way."""
+        self._background.forget("fit")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a fit is on its way."""
+        return self._background.busy("fit")
+
+    # ---- ahead of the clicks -----------------------------------------------------------------
+    def note_gesture(self) -> None:
+        """Remember that the user is at work: what is made ahead waits."""
+        self._last_gesture = time.monotonic()
+
+    def prepare(self, lights: Sequence[Light], choice: Choice) -> None:
+        """Make the tables of these clumps one redshift after the other, whenever nothing else happens.
+
+        Parameters
+        ----------
+        lights : sequence of Light
+            One clump of every redshift, the most wanted first.
+        choice : Choice
+            How they will be fitted.
+        """
+        loop = _running_loop()
+        if loop is None or self._closed:
+            return
+        self._ahead = [(light, choice) for light in lights[:AHEAD] if choice.model_key(light) not in self._warm]
+        self._schedule(loop)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(_REST / 4, self._next, loop) if self._ahead and not self._closed else None
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._closed or not self._ahead:
+            return
+        if self.busy or time.monotonic() - self._last_gesture < _REST:
+            self._schedule(loop)
+            return
+        light, choice = self._ahead.pop(0)
+
+        def work() -> None:
+            # The fit itself is thrown away with nothing lost: it compiles what the first click would wait for.
+            self.fit(light, choice)
+
+        self._background.ask("ahead", lambda: _quietly(work), lambda _nothing: self._schedule(loop))
+
+    def close(self) -> None:
+        """Stop; what is under way ends unheard."""
+        self._closed = True
+        self._ahead.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._background.close()
+
+
+def _quietly(work: Callable[[], None]) -> None:
+    """Do something that nobody has asked for: an error of it would come out of the blue."""
+    # The click on that clump will say it in words.
+    with contextlib.suppress(Exception):
+        work()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def one_of_each(redshifts: np.ndarray, rows: np.ndarray) -> list[int]:
+    """Return one row of every redshift, in the order of the rows.
+
+    Parameters
+    ----------
+    redshifts : ndarray, shape (n,)
+        Redshifts of all rows.
+    rows : ndarray of int
+        Rows to choose from.
+    """
+    _, first = np.unique(redshifts[rows], return_index=True)
+    return [int(rows[i]) for i in np.sort(first)]

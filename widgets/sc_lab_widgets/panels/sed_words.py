@@ -1,0 +1,115 @@
+"""What the SED panel says of a fit: library, priors, goodness, evidence and cautions, in sentences."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sc_lab_widgets.panels.sed_choice import LIMITS, OLDEST, Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sc_lab_widgets.panels.sed_light import Light
+
+__all__ = ["as_html", "number", "sentences", "title_of"]
+
+_PRIORS: Final = {
+    "age": ("age uniform", " Myr"),
+    "a_v": ("A_V uniform", " mag"),
+    "metallicity": ("log Z uniform", " Z☉"),
+    "log_u": ("log U uniform", ""),
+}
+
+
+def number(value: float, form: str = "g") -> str:
+    """Return a number with the minus sign of print.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    form : str
+        As for `format`.
+    """
+    return format(value, form).replace("-", "−")
+
+
+def title_of(light: Light, choice: Choice, n_selected: int) -> str:
+    """Return the title of the figure: which clump, and where it is.
+
+    Parameters
+    ----------
+    light : Light
+        The clump.
+    choice : Choice
+        How it is fitted.
+    n_selected : int
+        How many clumps are selected.
+    """
+    z = choice.redshift(light)
+    own = " (yours)" if choice.z is not None else ""
+    parts = [
+        light.id,
+        f"z = {z:.4g}{own}" if np.isfinite(z) else "no redshift",
+        f"μ = {light.mu:.3g}" if np.isfinite(light.mu) else "no magnification",
+    ]
+    if n_selected > 1:
+        parts.append(f"the last of {n_selected} selected")
+    return " · ".join(parts)
+
+
+def _priors(choice: Choice) -> str:
+    out = []
+    for name, (words, unit) in _PRIORS.items():
+        low, high = choice.reach(name)
+        top = "the age of the Universe" if name == "age" and high >= OLDEST else f"{number(high)}{unit}"
+        own = "" if (low, high) == LIMITS[name] else " (yours)"
+        out.append(f"{words} {number(low)} to {top}{own}")
+    return "; ".join(out)
+
+
+def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
+    """Return what is said of a fit, a line each.
+
+    Parameters
+    ----------
+    light : Light
+        The clump.
+    choice : Choice
+        How it was fitted.
+    fit : SedFit
+        The fit.
+    """
+    history = f"exponential, τ = {choice.tau:g} Myr" if choice.sfh == "exponential" else choice.sfh
+    gas = "" if choice.nebular else "no ionised gas"
+    model = (fit.model.loaded_library.title, history, choice.attenuation, gas, f"{choice.mode} mode")
+    numbers = (
+        f"{int(choice.used(light).sum())} bands",
+        f"χ² = {fit.best_chi2:.2f} (best model, errors with a floor of {100 * choice.error_floor:.3g} %)",
+        f"ln Z = {number(fit.log_evidence, '.2f')}",
+        f"ESS = {fit.ess:.0f}",
+        f"mass and rates divided by μ = {light.mu:.4g}"
+        if np.isfinite(light.mu)
+        else "mass and rates as observed: no magnification is known",
+    )
+    out = [" · ".join(part for part in model if part), " · ".join(numbers), f"priors: {_priors(choice)}"]
+    if light.unknown:
+        out.append(f"no filter curve, so left out: {', '.join(light.unknown)}")
+    return [*out, *(str(words) for words in fit.cautions)]
+
+
+def as_html(lines: Sequence[str]) -> str:
+    """Return lines of plain text as HTML that is read out when it changes.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Plain text.
+    """
+    if not lines:
+        return ""
+    said = "".join(f"<div>{html.escape(words)}</div>" for words in lines)
+    return f'<div role="status" style="line-height: 1.35; font-size: 12px">{said}</div>'
