@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sc_lab.sed.bagpipes_engine import fit_with_bagpipes
     from sc_lab.sed.filter_files import read_filter
     from sc_lab.sed.filters import Filter, available_filters, get_filter, get_filters
     from sc_lab.sed.fitting import fit_photometry
+    from sc_lab.sed.judging import Judging, compare, judge, open_judge
     from sc_lab.sed.libraries import Library, load_library
     from sc_lab.sed.model import SedModel
     from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
@@ -22,6 +24,7 @@ __all__ = [
     "Filter",
     "Fixed",
     "Gaussian",
+    "Judging",
     "Library",
     "LogUniform",
     "Priors",
@@ -33,13 +36,17 @@ __all__ = [
     "ab_magnitude",
     "available_filters",
     "band_flux",
+    "compare",
     "continuity_weights",
     "fit_photometry",
+    "fit_with_bagpipes",
     "flux_from_magnitude",
     "get_filter",
     "get_filters",
+    "judge",
     "load_library",
     "make_tables",
+    "open_judge",
     "read_filter",
     "sfh_states",
     "state_weights",
@@ -52,6 +59,7 @@ _HOME = {
     "Filter": "sc_lab.sed.filters",
     "Fixed": "sc_lab.sed.priors",
     "Gaussian": "sc_lab.sed.priors",
+    "Judging": "sc_lab.sed.judging",
     "Library": "sc_lab.sed.libraries",
     "LogUniform": "sc_lab.sed.priors",
     "Priors": "sc_lab.sed.priors",
@@ -63,13 +71,17 @@ _HOME = {
     "ab_magnitude": "sc_lab.sed.synthetic",
     "available_filters": "sc_lab.sed.filters",
     "band_flux": "sc_lab.sed.synthetic",
+    "compare": "sc_lab.sed.judging",
     "continuity_weights": "sc_lab.sed.sfh",
     "fit_photometry": "sc_lab.sed.fitting",
+    "fit_with_bagpipes": "sc_lab.sed.bagpipes_engine",
     "flux_from_magnitude": "sc_lab.sed.synthetic",
     "get_filter": "sc_lab.sed.filters",
     "get_filters": "sc_lab.sed.filters",
+    "judge": "sc_lab.sed.judging",
     "load_library": "sc_lab.sed.libraries",
     "make_tables": "sc_lab.sed.tables",
+    "open_judge": "sc_lab.sed.judging",
     "read_filter": "sc_lab.sed.filter_files",
     "sfh_states": "sc_lab.sed.sfh",
     "state_weights": "sc_lab.sed.sfh",
