@@ -194,11 +194,11 @@ def make_problem(
     slots[free] = np.arange(int(free.sum()))
 
     low, high = priors.a_v.low, priors.a_v.high
-    low, high = max(float(low), float(tables.a_v.min())), min(float(high), float(tables.a_v.max()))
+    low, high = max(float(low), float(tables.tables.a_v[0])), min(float(high), float(tables.tables.a_v[-1]))
     n_av = max(4, math.ceil((high - low) / _AV_STEP) + 1) if high > low else 1
     grid = np.linspace(low, high, n_av)
     step = (high - low) / (n_av - 1) if n_av > 1 else 1.0
-    weights = tables.av_weights(grid)
+    weights = tables.tables.a_v_weights(grid)
     keep = np.append(used, False)
     stellar = np.einsum("fa,kzab->zfkb", weights, tables.stellar[..., keep] / errors)
     nebular = np.einsum("fa,kzuab->zufkb", weights, tables.nebular[..., keep] / errors)
@@ -207,8 +207,8 @@ def make_problem(
         numbers,
         slots,
         np.ascontiguousarray(tables.history.widths),
-        np.ascontiguousarray(tables.metallicity),
-        np.ascontiguousarray(tables.log_u),
+        np.ascontiguousarray(tables.tables.metallicity),
+        np.ascontiguousarray(tables.tables.log_u),
         low,
         step,
         np.ascontiguousarray(stellar),

@@ -22,6 +22,9 @@ _N_ENSEMBLES = 4
 #: Steps between two looks at progress and cancellation.
 _BLOCK = 200
 
+#: Steps after which the posterior's place is known, and first steps that are kept.
+_FIRST, _SECOND = 600, 1000
+
 #: States are kept this many steps apart: neighbours say the same.
 _THIN = 10
 
@@ -167,36 +170,48 @@ def run_ensembles(
 
     Notes
     -----
-    Walkers start at prior draws picked by a flattened likelihood, different ones for each ensemble. The first third of
-    each run is discarded. Runs are lengthened until the draws are worth enough and the ensembles agree.
+    Walkers start at prior draws picked by a flattened likelihood, different ones for each ensemble. After a first walk,
+    which is discarded, its mean and covariance guide part of the moves and stay as they are; a fifth of what follows is
+    discarded too. Runs are lengthened until the draws are worth enough and the ensembles agree.
     """
     move = compiled()["move_ensemble"]
     n_walkers = max(24, 2 * n_dim + 2)
     n_walkers += n_walkers % 2
-    starts = [start_walkers(lambda x: log_posteriors(x, problem), n_dim, n_walkers, rng) for _ in range(_N_ENSEMBLES)]
-    values = [log_posteriors(each, problem) for each in starts]
     work = _work(problem)
+
+    def density(points: FloatArray) -> FloatArray:
+        return log_posteriors(points, problem)
+
+    starts = [start_walkers(density, n_dim, n_walkers, rng) for _ in range(_N_ENSEMBLES)]
+    values = [density(each) for each in starts]
+    guess = (np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
     chains: list[list[FloatArray]] = [[] for _ in range(_N_ENSEMBLES)]
     traces: list[list[FloatArray]] = [[] for _ in range(_N_ENSEMBLES)]
-    done, accepted = 0, 0
-    target = min(max_steps, 1500)
-    run = None
+    taken = done = accepted = 0
+    target = min(max_steps, _FIRST)
     while True:
-        while done < target:
-            n = min(_BLOCK, target - done)
+        while taken < target:
+            n = min(_BLOCK, target - taken)
             for k in range(_N_ENSEMBLES):
                 if cancel is not None and cancel.is_set():
-                    msg = f"the fit was cancelled after {done} of at most {max_steps} steps; nothing of it is kept"
+                    msg = f"the fit was cancelled after {taken} of at most {max_steps} steps; nothing of it is kept"
                     raise ScLabError(msg)
-                chain = np.empty((n // _THIN, n_walkers, n_dim))
-                trace = np.empty((n // _THIN, n_walkers))
-                accepted += move(starts[k], values[k], n, _THIN, rng, problem, work, chain, trace)
+                chain, trace = np.empty((n // _THIN, n_walkers, n_dim)), np.empty((n // _THIN, n_walkers))
+                accepted += move(starts[k], values[k], n, _THIN, rng, problem, work, guess, chain, trace)
                 chains[k].append(chain)
                 traces[k].append(trace)
-            done += n
+            taken, done = taken + n, done + n
             if progress is not None:
-                progress(done, max_steps)
-        discard = done // _THIN // 3
+                progress(taken, max_steps)
+        if not len(guess[0]) and taken < max_steps:
+            # What was walked so far only tells where the posterior is.
+            recent = np.concatenate([np.concatenate(each)[len(each) * _BLOCK // _THIN // 2 :] for each in chains])
+            guess = _gaussian(recent.reshape(-1, n_dim))
+            chains, traces = [[] for _ in range(_N_ENSEMBLES)], [[] for _ in range(_N_ENSEMBLES)]
+            done = accepted = 0
+            target = min(max_steps, taken + _SECOND)
+            continue
+        discard = done // _THIN // 5
         # (ensemble, state, walker, coordinate)
         chain = np.stack([np.concatenate(each)[discard:] for each in chains])
         trace = np.stack([np.concatenate(each)[discard:] for each in traces])
@@ -204,11 +219,9 @@ def run_ensembles(
         r_hat = float(split_r_hat(chain).max())
         kept = chain.shape[1] * _THIN
         ess = float(_N_ENSEMBLES * n_walkers * kept / tau.max())
-        run = (chain, trace, tau, r_hat, ess, kept)
-        if (ess >= _ENOUGH and r_hat <= _RHAT and kept >= 10 * tau.max()) or done >= max_steps:
+        if (ess >= _ENOUGH and r_hat <= _RHAT and kept >= 10 * tau.max()) or taken >= max_steps:
             break
-        target = min(max_steps, int(done * 1.5))
-    chain, trace, tau, r_hat, ess, kept = run
+        target = min(max_steps, taken + max(_BLOCK, done // 2))
     acceptance = accepted / (_N_ENSEMBLES * n_walkers * done)
     points, log_post = chain.reshape(-1, n_dim), trace.reshape(-1)
     log_z, log_z_err = math.nan, math.nan
@@ -498,6 +511,13 @@ def start_walkers(
         moved = points[chosen] + 0.05 * rng.standard_normal((n_walkers, n_dim))
         out = np.concatenate([out, moved[np.isfinite(log_density(moved))]])
     return np.ascontiguousarray(out[:n_walkers])
+
+
+def _gaussian(points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return mean, Cholesky factor of a slightly wider covariance, and its inverse."""
+    covariance = 1.1 * np.atleast_2d(np.cov(points.T)) + 1e-9 * np.eye(points.shape[1])
+    root = np.linalg.cholesky(covariance)
+    return points.mean(axis=0), np.ascontiguousarray(root), np.ascontiguousarray(np.linalg.inv(root))
 
 
 def _cautions(ess: float, r_hat: float, kept: int, tau: float, acceptance: float) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sc_lab.errors import InputError
-from sc_lab.sed._bin_tables import hat_weights, make_bin_tables
+from sc_lab.sed._bin_tables import make_bin_tables
 from sc_lab.sed._continuity import (
     Problem,
     StudentT,
@@ -159,7 +160,7 @@ def fit_continuity(
             cancel=cancel,
         )
     values, draw_flux = _draws(run, problem, n_draws, generator)
-    samples = _derived(values, draw_flux, problem, z, distance, cosmology)
+    samples = _derived(values, draw_flux, problem)
     best, best_flux, best_chi2 = _best(run, problem)
     sentences = (*run.cautions, *_edge_cautions(samples, priors))
     return SedFit(
@@ -169,7 +170,7 @@ def fit_continuity(
         flux=flux,
         flux_err=flux_err,
         z=float(z),
-        model=model,
+        model=replace(model, bin_edges=tuple(float(edge) / 1e6 for edge in tables.history.edges)),
         priors=priors,
         log_evidence=run.log_evidence + problem.log_constant,
         ess=min(run.ess, float(n_draws)),
@@ -269,18 +270,13 @@ def _derived(
     values: dict[str, FloatArray],
     draw_flux: FloatArray,
     problem: Problem,
-    z: float,
-    distance: float | None,
-    cosmology: FLRW | None,
 ) -> dict[str, FloatArray]:
     """Return the samples: parameters and what follows from them."""
-    from sc_lab.sed._frame import frame_at
-
     tables = problem.tables
     history = tables.history
     shares = history.fractions(problem.steps(values))
     mass = 10.0 ** values["log_mass_formed"]
-    live = np.einsum("nk,nz,kz->n", shares, hat_weights(tables.metallicity, values["metallicity"]), history.live)
+    live = np.einsum("nk,nz,kz->n", shares, tables.tables.metallicity_weights(values["metallicity"]), history.live)
     samples = {name: value for name, value in values.items() if name != "shape" or (problem.shape > 0).any()}
     samples["log_mass"] = values["log_mass_formed"] + np.log10(live)
     samples["age_mw"] = shares @ history.age_mw / 1e6
@@ -288,9 +284,7 @@ def _derived(
     samples["sfr100"] = mass * (shares @ history.sfr100)
     with np.errstate(divide="ignore"):
         samples["mag_v_obs"] = 31.4 - 2.5 * np.log10(draw_flux[:, -1])
-    frame = frame_at("fine", z, distance=distance, cosmology=cosmology)
-    megaparsecs = frame.luminosity_distance / 3.0856775814913674e24
-    samples["abs_mag_v"] = samples["mag_v_obs"] - 5.0 * math.log10(megaparsecs * 1e5) + 2.5 * math.log10(1.0 + z)
+    samples["abs_mag_v"] = samples["mag_v_obs"] + tables.tables.magnitude_offset
     return samples
 
 
