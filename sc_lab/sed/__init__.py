@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
     from sc_lab.sed.results import SedFit, SedFits
     from sc_lab.sed.sfh import SfhStates, continuity_weights, sfh_states, state_weights
+    from sc_lab.sed.spectra import model_fluxes, model_spectra
     from sc_lab.sed.synthetic import ab_magnitude, band_flux, flux_from_magnitude, vega_to_ab
     from sc_lab.sed.tables import BandTables, make_tables
 
@@ -47,6 +48,8 @@ __all__ = [
     "load_library",
     "make_tables",
     "open_judge",
+    "model_fluxes",
+    "model_spectra",
     "read_filter",
     "sfh_states",
     "state_weights",
@@ -82,6 +85,8 @@ _HOME = {
     "load_library": "sc_lab.sed.libraries",
     "make_tables": "sc_lab.sed.tables",
     "open_judge": "sc_lab.sed.judging",
+    "model_fluxes": "sc_lab.sed.spectra",
+    "model_spectra": "sc_lab.sed.spectra",
     "read_filter": "sc_lab.sed.filter_files",
     "sfh_states": "sc_lab.sed.sfh",
     "state_weights": "sc_lab.sed.sfh",

@@ -1,0 +1,397 @@
+"""Model fluxes and spectra of given parameters, evaluated pixel by pixel: the reference for tables, and the curves of plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.cosmology import FLRW
+
+from sc_lab.errors import InputError
+from sc_lab.sed._basis import Basis, plot_basis
+from sc_lab.sed._frame import Frame, age_of_universe_yr, frame_at, frames_at
+from sc_lab.sed._functionals import LSUN, Functionals, functionals_at
+from sc_lab.sed.dust import attenuation_curve, dust_spectrum
+from sc_lab.sed.filters import Filter, get_filters
+from sc_lab.sed.igm import igm_transmission
+from sc_lab.sed.model import SedModel
+from sc_lab.sed.sfh import AgeBins, age_bins, continuity_weights, state_weights
+from sc_lab.sed.tables import IONISING, basis_of, linear_weights, v_filter
+from sc_lab.units import AGE, FloatArray, value_in
+
+__all__ = ["model_fluxes", "model_spectra"]
+
+#: Sources in one product, so that their spectra take some ten megabytes.
+_BATCH = 128
+#: Observed wavelengths that a plot shows unless it asks for others [Angstrom].
+_SHOWN = (1500.0, 100_000.0)
+_NJY = 1e-32
+_LIGHT = 2.99792458e18
+
+
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """Parameters, checked: weights of bins of age, and one row per source of all else."""
+
+    mass: FloatArray
+    weights: FloatArray
+    metallicity: FloatArray
+    log_u: FloatArray
+    a_v: FloatArray
+
+    def __len__(self) -> int:
+        """Return how many sources there are."""
+        return self.mass.size
+
+    def part(self, rows: slice | Any) -> _Sources:
+        """Return some of the sources."""
+        return _Sources(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def batches(self) -> Iterator[_Sources]:
+        """Yield the sources, a few at a time."""
+        for start in range(0, len(self), _BATCH):
+            yield self.part(slice(start, start + _BATCH))
+
+
+def model_fluxes(
+    model: SedModel,
+    filters: Sequence[str | Path | Filter],
+    z: Any,
+    parameters: Mapping[str, Any],
+    *,
+    distance: Any = None,
+    cosmology: FLRW | None = None,
+    with_v: bool = False,
+) -> FloatArray:
+    """Return the band fluxes of models, exactly as the model defines them.
+
+    Parameters
+    ----------
+    model : SedModel
+        The model.
+    filters : sequence of str, Path or Filter
+        Bands, as `~sc_lab.sed.get_filters` takes them.
+    z : float or array_like, shape (n,)
+        Redshift, of all or of each source.
+    parameters : mapping
+        One number or n of them for each of ``age`` (Quantity or Myr since the onset; not for continuity),
+        ``log_mass_formed`` (log10 of Msun), ``metallicity`` (units of 0.02), ``a_v`` (mag), ``log_u`` (with nebular
+        emission), and ``dsfr1``, ``dsfr2``, ... for continuity. More entries are ignored.
+    distance : float or `~astropy.units.Quantity`, optional
+        Luminosity distance [Mpc] for a single redshift; None takes that of the redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None is flat, 70, 0.3; ``compat`` knows no other.
+    with_v : bool, optional
+        Whether to add a last column, the V band redshifted to the source.
+
+    Returns
+    -------
+    ndarray, shape (n, n_band)
+        Flux densities [nJy].
+
+    Raises
+    ------
+    InputError
+        If a parameter is missing or out of range, or as `make_tables`.
+
+    Notes
+    -----
+    In ``compat`` this is the photometry of bagpipes 1.3.6 to rounding.
+
+    Examples
+    --------
+    >>> from sc_lab.sed import SedModel, model_fluxes
+    >>> young = {"age": 5.0, "log_mass_formed": 6.0, "metallicity": 0.2, "a_v": 0.1, "log_u": -2.0}
+    >>> model_fluxes(SedModel(mode="compat"), ["F150W"], 2.0, young).shape
+    (1, 1)
+    """
+    curves = get_filters(filters)
+    if not curves:
+        msg = "there are no bands; give at least one"
+        raise InputError(msg)
+    basis, bins = basis_of(model, curves), age_bins(model)
+    last = None if with_v else -1
+    blocks: list[FloatArray] = []
+    order = []
+    for rows, frame, sources in _by_redshift(model, z, parameters, distance, cosmology):
+        weights = functionals_at(model, basis, curves, v_filter(), frame)
+        blocks += [_fluxes(model, basis, bins, weights, part)[:, :last] for part in sources.batches()]
+        order.append(rows)
+    if not blocks:
+        return np.zeros((0, len(curves) + with_v))
+    stacked = np.concatenate(blocks)
+    result = np.empty_like(stacked)
+    result[np.concatenate(order)] = stacked
+    return result
+
+
+def model_spectra(
+    model: SedModel,
+    z: float,
+    parameters: Mapping[str, Any],
+    *,
+    wavelength: Any = None,
+    distance: Any = None,
+    cosmology: FLRW | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the spectra of models as plots show them.
+
+    Parameters
+    ----------
+    model : SedModel
+        The model.
+    z : float
+        Redshift.
+    parameters : mapping
+        As for `model_fluxes`.
+    wavelength : Quantity or array_like, shape (n_w,), optional
+        Observed wavelengths [micron], rising; None takes the pixels of the models from 0.15 to 10 micron.
+    distance : float or `~astropy.units.Quantity`, optional
+        Luminosity distance [Mpc]; None takes that of the redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None is flat, 70, 0.3.
+
+    Returns
+    -------
+    wavelength : ndarray, shape (n_w,)
+        Observed wavelength [micron].
+    flux : ndarray, shape (n, n_w)
+        Flux density [nJy], pixels of lambda / 250, emission lines in the pixel where they fall.
+
+    Raises
+    ------
+    InputError
+        As `model_fluxes`.
+
+    Examples
+    --------
+    >>> from sc_lab.sed import SedModel, model_spectra
+    >>> old = {"age": 500.0, "log_mass_formed": 6.0, "metallicity": 0.2, "a_v": 0.1, "log_u": -2.0}
+    >>> micron, flux = model_spectra(SedModel(), 2.0, old)
+    >>> flux.shape == (1, micron.size)
+    True
+    """
+    frame = frame_at(model.mode, z, distance=distance, cosmology=cosmology)
+    sources = _checked(model, parameters, frame.z, None, cosmology)
+    bins = age_bins(model)
+    basis = plot_basis(model.loaded_library, bins)
+    seen = basis.wavelength * (1.0 + frame.z)
+    wanted = None if wavelength is None else value_in(wavelength, u.micron, "wavelength") * 1e4
+    if wanted is not None and (
+        wanted.ndim != 1 or not wanted.size or not (np.diff(wanted) > 0).all() or wanted[0] <= 0
+    ):
+        msg = "wavelength must be a rising list of observed wavelengths in micron"
+        raise InputError(msg)
+    low, high = _SHOWN if wanted is None else (wanted[0], wanted[-1])
+    first = max(int(np.searchsorted(seen, low)) - 1, 0)
+    span = slice(first, min(int(np.searchsorted(seen, high)) + 1, seen.size))
+    scale = LSUN / frame.dimming * seen[span] ** 2 / _LIGHT / _NJY * igm_transmission(basis.wavelength[span], frame.z)
+    blocks = [_spectra(model, basis, bins, part)[:, span] * scale for part in sources.batches()]
+    flux = np.concatenate(blocks) if blocks else np.zeros((0, seen[span].size))
+    if wanted is None:
+        return seen[span] * 1e-4, flux
+    right = np.clip(np.searchsorted(seen[span], wanted), 1, seen[span].size - 1)
+    part = np.clip((wanted - seen[span][right - 1]) / (seen[span][right] - seen[span][right - 1]), 0.0, 1.0)
+    return wanted * 1e-4, flux[:, right - 1] * (1.0 - part) + flux[:, right] * part
+
+
+# ---- parameters --------------------------------------------------------------------------
+def _by_redshift(
+    model: SedModel, z: Any, parameters: Mapping[str, Any], distance: Any, cosmology: FLRW | None
+) -> Iterator[tuple[Any, Frame, _Sources]]:
+    """Yield rows, frame and sources for each redshift that occurs."""
+    shifts = value_in(z, u.dimensionless_unscaled, "z")
+    if shifts.ndim == 0:
+        frame = frame_at(model.mode, shifts, distance=distance, cosmology=cosmology)
+        sources = _checked(model, parameters, frame.z, None, cosmology)
+        yield np.arange(len(sources)), frame, sources
+        return
+    if shifts.ndim != 1:
+        msg = f"z has the shape {shifts.shape}; give one redshift, or one for each source"
+        raise InputError(msg)
+    if distance is not None:
+        msg = "distance belongs to a single redshift; give z as one number, or leave distance out"
+        raise InputError(msg)
+    if not shifts.size:
+        return
+    if not np.isfinite(shifts).all() or (shifts <= 0).any():
+        msg = "redshifts of many sources must be finite and above 0"
+        raise InputError(msg)
+    distances, ages = frames_at(model.mode, shifts, cosmology)
+    if model.sfh == "continuity":
+        for one in np.unique(shifts):  # its bins depend on the redshift
+            rows = np.flatnonzero(shifts == one)
+            here = {key: _rows_of(value, rows, shifts.size) for key, value in parameters.items()}
+            frame = Frame(float(one), float(distances[rows[0]]), float(ages[rows[0]]))
+            yield rows, frame, _checked(model, here, float(one), None, cosmology)
+        return
+    sources = _checked(model, parameters, float(shifts.max()), ages, cosmology)
+    values, first, back = np.unique(shifts, return_index=True, return_inverse=True)
+    members = np.split(np.argsort(back, kind="stable"), np.cumsum(np.bincount(back))[:-1])
+    for one, at, rows in zip(values, first, members, strict=True):
+        yield rows, Frame(float(one), float(distances[at]), float(ages[at])), sources.part(rows)
+
+
+def _rows_of(value: Any, rows: Any, n: int) -> Any:
+    """Return some rows of a parameter that may be one for all."""
+    return value[rows] if np.shape(value) == (n,) else value
+
+
+def _checked(
+    model: SedModel,
+    parameters: Mapping[str, Any],
+    z: float,
+    ages_of_universe: FloatArray | None,
+    cosmology: FLRW | None,
+) -> _Sources:
+    """Return parameters as arrays of one length, inside their ranges."""
+    library = model.loaded_library
+    dsfrs: list[str] = []
+    if model.sfh == "continuity":
+        history = continuity_weights(model, z, cosmology)
+        dsfrs = [f"dsfr{i}" for i in range(1, history.n_sfh)]
+    names = ["log_mass_formed", "metallicity", "a_v", *(["log_u"] if model.nebular else []), *(dsfrs or ["age"])]
+    missing = [name for name in names if name not in parameters]
+    if missing:
+        msg = f"parameters lack {', '.join(missing)}; this model needs {', '.join(names)}"
+        raise InputError(msg)
+    units = {"age": AGE, "a_v": u.mag if hasattr(parameters["a_v"], "unit") else u.dimensionless_unscaled}
+    given = {name: value_in(parameters[name], units.get(name, u.dimensionless_unscaled), name) for name in names}
+    if any(each.ndim > 1 for each in given.values()):
+        msg = "each parameter is one number or a list of them"
+        raise InputError(msg)
+    lengths = {each.size for each in given.values() if each.ndim} or {1}
+    if ages_of_universe is not None:
+        lengths.add(ages_of_universe.size)
+        lengths -= {1} if ages_of_universe.size != 1 else set()
+    if len(lengths - {1}) > 1:
+        told = ", ".join(f"{name} {each.size}" for name, each in given.items())
+        msg = f"parameters have different lengths ({told}); give one number or as many as there are sources"
+        raise InputError(msg)
+    n = max(lengths) if 0 not in lengths else 0
+    full = {name: np.broadcast_to(np.atleast_1d(each), (n,)) for name, each in given.items()}
+    for name, each in full.items():
+        if not np.isfinite(each).all():
+            msg = f"{name} is not finite in {np.count_nonzero(~np.isfinite(each))} source(s)"
+            raise InputError(msg)
+    _check_above(full["a_v"], 0.0, "a_v")
+    log_u = full.get("log_u", np.zeros(n))
+    if model.nebular:
+        if not library.has_nebular:
+            msg = f"the library {library.title} has no nebular grids; use SedModel(nebular=False)"
+            raise InputError(msg)
+        if ((log_u < library.log_u[0]) | (log_u > library.log_u[-1])).any():
+            msg = f"log_u leaves the grid of the library, {library.log_u[0]:g} to {library.log_u[-1]:g}"
+            raise InputError(msg)
+    if model.sfh == "continuity":
+        weights = history.fractions(np.stack([full[name] for name in dsfrs], axis=1)) @ history.weights
+    else:
+        weights = state_weights(model, _checked_age(model, full["age"], z, ages_of_universe, cosmology))
+    return _Sources(10 ** full["log_mass_formed"], weights, full["metallicity"], log_u, full["a_v"])
+
+
+def _check_above(values: FloatArray, low: float, name: str) -> None:
+    """Refuse values below a limit."""
+    if (values < low).any():
+        msg = f"{name} is {values.min():g} at the lowest; it cannot be below {low:g}"
+        raise InputError(msg)
+
+
+def _checked_age(
+    model: SedModel, age_myr: FloatArray, z: float, ages_of_universe: FloatArray | None, cosmology: FLRW | None
+) -> FloatArray:
+    """Return ages in years, refusing those that no history has."""
+    oldest = age_of_universe_yr(model.mode, z, cosmology) if ages_of_universe is None else ages_of_universe
+    # bagpipes' own arithmetic, Gyr to yr: its staircase has its steps where this rounds.
+    age = age_myr * 1e-3 * 10**9
+    if (age > oldest * (1.0 + 1e-9)).any():
+        worst = int(np.argmax(age - oldest))
+        at = float(np.broadcast_to(oldest, age.shape)[worst])
+        msg = f"age is {age[worst] / 1e6:.6g} Myr, but the Universe was {at / 1e6:.6g} Myr old at the source's redshift"
+        raise InputError(msg)
+    if (age <= 0).any():
+        msg = f"age is {age_myr.min():g} Myr at the lowest; it must be above 0"
+        raise InputError(msg)
+    if model.mode == "compat" and model.sfh != "burst" and (age <= 1e6).any():
+        msg = f"age is {age_myr.min():g} Myr at the lowest, but bagpipes has no stars of 1 Myr or less; use mode='fine'"
+        raise InputError(msg)
+    return age
+
+
+# ---- light -------------------------------------------------------------------------------
+def _mixed(
+    model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the light of stars outside and inside birth clouds, of gas, and of lines that are not in pixels."""
+    library = model.loaded_library
+    n_bin = sources.weights.shape[1]
+    by_mass = sources.weights * sources.mass[:, None]
+    outside = (by_mass * (1.0 - bins.young[:n_bin])) @ basis.means[:n_bin]
+    inside = (by_mass * bins.young[:n_bin]) @ basis.means[:n_bin]
+    gas_rows = (by_mass * bins.young[:n_bin])[:, : bins.n_young] @ bins.nebular
+    by_metal = linear_weights(library.metallicity, sources.metallicity)
+    by_u = linear_weights(library.log_u, sources.log_u)
+    n, n_pix = len(sources), basis.wavelength.size
+    old, young, gas = np.zeros((n, n_pix)), np.zeros((n, n_pix)), np.zeros((n, n_pix))
+    lines = np.zeros((n, basis.line_wavelength.size))
+    for i in range(library.metallicity.size):
+        here = np.flatnonzero(by_metal[:, i])
+        share = by_metal[here, i, None]
+        for rows, light in ((outside, old), (inside, young)):
+            used = np.flatnonzero(rows[here].any(axis=0))
+            if used.size:
+                span = slice(int(used[0]), int(used[-1]) + 1)
+                light[here] += (share * rows[here, span]) @ basis.stellar[i, span]
+        for j in range(library.log_u.size if model.nebular else 0):
+            both = here[by_u[here, j] > 0]
+            if both.size:
+                rows = by_metal[both, i, None] * by_u[both, j, None] * gas_rows[both]
+                gas[both] += rows @ basis.nebular[i, j]
+                lines[both] += rows @ basis.lines[i, j]
+    return old, young, gas, lines
+
+
+def _emerging(
+    model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the light that leaves the source, the lines that do, and the energy that dust took."""
+    old, young, gas, lines = _mixed(model, basis, bins, sources)
+    curve = attenuation_curve(model, basis.wavelength)
+    dusty = 10 ** (-0.4 * sources.a_v[:, None] * curve)
+    clouds = dusty if model.eta == 1.0 else 10 ** (-0.4 * (model.eta * sources.a_v)[:, None] * curve)
+    escape = model.escape_fraction if model.nebular else 0.0
+    swallowed = np.where(basis.wavelength < IONISING, escape if model.nebular else 1.0, 1.0)
+    inside = (1.0 - escape) * (young * swallowed + gas)
+    light = old * dusty + inside * clouds + escape * young
+    absorbed = (old * (1.0 - dusty) + inside * (1.0 - clouds)) @ basis.energy_width
+    if basis.line_wavelength.size:
+        lines = (1.0 - escape) * lines
+        line_curve = attenuation_curve(model, basis.line_wavelength)
+        through = lines * 10 ** (-0.4 * (model.eta * sources.a_v)[:, None] * line_curve)
+        absorbed = absorbed + (lines - through).sum(axis=1)
+        lines = through
+    return light, lines, absorbed
+
+
+def _fluxes(model: SedModel, basis: Basis, bins: AgeBins, weights: Functionals, sources: _Sources) -> FloatArray:
+    """Return band fluxes, V last."""
+    light, lines, absorbed = _emerging(model, basis, bins, sources)
+    return np.asarray(light @ weights.flux + lines @ weights.lines + absorbed[:, None] * weights.dust)
+
+
+def _spectra(model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources) -> FloatArray:
+    """Return luminosities per Angstrom with lines in pixels and the radiation of dust."""
+    light, lines, absorbed = _emerging(model, basis, bins, sources)
+    if lines.shape[1]:
+        nearest = np.searchsorted(0.5 * (basis.wavelength[1:] + basis.wavelength[:-1]), basis.line_wavelength)
+        at, back = np.unique(nearest, return_inverse=True)
+        summed = np.zeros((lines.shape[0], at.size))
+        np.add.at(summed.T, back, lines.T)
+        light[:, at] += summed / basis.width[at]
+    if model.dust_emission:
+        light += absorbed[:, None] * dust_spectrum(basis.wavelength)
+    return light
