@@ -115,7 +115,7 @@ def _salim(wavelength: FloatArray, delta: float, bump: float) -> FloatArray:
     r_v = 4.05 / ((4.05 + 1.0) * (4400.0 / 5500.0) ** delta - 4.05)
     area = wavelength**2 * 350.0**2
     drude = bump * area / ((wavelength**2 - 2175.0**2) ** 2 + area)
-    return _calzetti(wavelength) * (wavelength / 5500.0) ** delta + drude / r_v
+    return np.asarray(_calzetti(wavelength) * (wavelength / 5500.0) ** delta + drude / r_v)
 
 
 @lru_cache(maxsize=1)

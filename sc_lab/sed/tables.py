@@ -30,8 +30,8 @@ __all__ = ["BandTables", "a_v_nodes", "basis_of", "clear_tables", "make_tables",
 
 #: Name of the column of the V band in the rest frame.
 V_BAND = "V_rest"
-#: Attenuation at the wavelengths that matter is below this many times A_V.
-_STEEPEST = 4.5
+#: Light bluer than this [Angstrom] decides no flux; the attenuation here decides how many nodes of A_V it takes.
+_BLUEST = 850.0
 #: Wavelength below which birth clouds take up starlight [Angstrom].
 IONISING = 912.0
 
@@ -216,13 +216,15 @@ def barycentric_weights(nodes: FloatArray, at: FloatArray) -> FloatArray:
     return weights
 
 
-def a_v_nodes(low: float, high: float, *, n_node: int | None = None) -> FloatArray:
+def a_v_nodes(low: float, high: float, *, steepest: float = 4.5, n_node: int | None = None) -> FloatArray:
     """Return the nodes of A_V.
 
     Parameters
     ----------
     low, high : float
         Range [mag]; a single node if they are the same.
+    steepest : float, optional
+        Largest attenuation that matters, in units of A_V.
     n_node : int, optional
         Number of nodes; None takes as many as give 1e-13.
 
@@ -239,7 +241,7 @@ def a_v_nodes(low: float, high: float, *, n_node: int | None = None) -> FloatArr
     if high == low:
         return np.array([float(low)])
     if n_node is None:
-        half = 0.5 * (high - low) * 0.4 * math.log(10.0) * _STEEPEST
+        half = 0.5 * (high - low) * 0.4 * math.log(10.0) * steepest
         n_node = 5
         while n_node * math.log(half / 2.0) - math.lgamma(n_node + 1) > math.log(1e-14):
             n_node += 1
@@ -376,7 +378,7 @@ def make_tables(
         msg = "there are no bands; give at least one"
         raise InputError(msg)
     frame = frame_at(model.mode, z, distance=distance, cosmology=cosmology)
-    nodes = _checked_a_v(a_v_range, n_av)
+    nodes = _checked_a_v(model, a_v_range, n_av)
     kept_u = _log_u_indices(model, log_u_range)
     decisive = [
         CODE_VERSION, [str(each) for each in model.spectral_key], [each.digest for each in curves], v_filter().digest,
@@ -412,7 +414,7 @@ def _labelled(tables: BandTables, model: SedModel, curves: tuple[Filter, ...]) -
     return BandTables(**{**tables.__dict__, "model": model, "bands": names})
 
 
-def _checked_a_v(a_v_range: tuple[float, float], n_av: int | None) -> FloatArray:
+def _checked_a_v(model: SedModel, a_v_range: tuple[float, float], n_av: int | None) -> FloatArray:
     """Return the nodes of A_V of a valid range."""
     try:
         low, high = (float(end) for end in a_v_range)
@@ -421,7 +423,11 @@ def _checked_a_v(a_v_range: tuple[float, float], n_av: int | None) -> FloatArray
     if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= high <= 20.0):
         msg = f"a_v_range is {a_v_range!r}; give two numbers, 0 <= low <= high <= 20 mag"
         raise InputError(msg)
-    return a_v_nodes(low, high, n_node=n_av)
+    if n_av is not None and not (isinstance(n_av, int) and 2 <= n_av <= 200):
+        msg = f"n_av is {n_av!r}; give a number of nodes from 2 to 200, or None"
+        raise InputError(msg)
+    bluest = float(attenuation_curve(model, np.array([_BLUEST]))[0])
+    return a_v_nodes(low, high, steepest=1.2 * bluest * max(1.0, model.eta), n_node=n_av)
 
 
 def _log_u_indices(model: SedModel, log_u_range: tuple[float, float] | None) -> Any:
