@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.formation import FormationPanel
     from sc_lab_widgets.panels.gc_colours import GCColourPanel
     from sc_lab_widgets.panels.histograms import HistogramPanel
+    from sc_lab_widgets.panels.hosts import HostPanel
     from sc_lab_widgets.panels.mass_function import MassFunctionPanel
     from sc_lab_widgets.panels.picker import ClumpPicker
     from sc_lab_widgets.panels.psf_stars import PsfStars
@@ -27,6 +28,7 @@ __all__ = [
     "FormationPanel",
     "GCColourPanel",
     "HistogramPanel",
+    "HostPanel",
     "MassFunctionPanel",
     "PsfStars",
     "SedPanel",
@@ -57,6 +59,7 @@ _HOME = {
     "FormationPanel": "sc_lab_widgets.panels.formation",
     "GCColourPanel": "sc_lab_widgets.panels.gc_colours",
     "HistogramPanel": "sc_lab_widgets.panels.histograms",
+    "HostPanel": "sc_lab_widgets.panels.hosts",
     "MassFunctionPanel": "sc_lab_widgets.panels.mass_function",
     "PsfStars": "sc_lab_widgets.panels.psf_stars",
     "SedPanel": "sc_lab_widgets.panels.sed",
