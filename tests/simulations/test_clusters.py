@@ -42,7 +42,7 @@ def test_a_plummer_sphere_across_the_edge_of_the_box_is_measured_as_it_is(sphere
     row = table[0]
     assert row["bound"]
     assert row["virialised"]
-    # 0.4 % of the mass lies beyond 20 scale radii, a few more stars beyond reach; 2000 sampled velocities scatter the ratio by 3 %.
+    # 0.4 % of the mass lies beyond 20 scale radii, some more out of reach; 2000 sampled velocities scatter the ratio by 3 %.
     assert row["mass"].value == pytest.approx(1e6, rel=0.01)
     assert row["r_half"].value == pytest.approx(13.05, rel=0.02)
     assert row["r_projected"].value == pytest.approx(10.0, rel=0.05)
