@@ -57,7 +57,7 @@ class SedSettings:
     priors: Any = None
     error_floor: float = 0.03
     excluded: tuple[str, ...] = ()
-    n_draws: int = 200
+    n_draws: int = 128
     second_tau: float | None = None
     seed: int = 1
 

@@ -380,8 +380,8 @@ def test_a_project_with_fits_stays_small(fitted, field, places, tmp_path):
     editor.refit_seds(SedSettings(seed=2))
     grown = (tmp_path / "x.sclab").stat().st_size - before
     editor.close()
-    # 4 x 200 draws of 5.3 bytes and some numbers and names for each clump; SQLite adds pages.
-    assert grown / len(places) < 6500
+    # 4 x 128 draws of 5.3 bytes and some numbers and names for each clump; SQLite adds pages.
+    assert grown / len(places) < 4500
 
 
 def test_what_a_file_claims_to_be_settings_is_refused(catalog, fitted, settings):
