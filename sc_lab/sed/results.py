@@ -214,7 +214,7 @@ class SedFit:
     def _exact_flux(self) -> FloatArray:
         """Return the model fluxes of the draws from the exact model, without tables."""
         from sc_lab.sed.filters import get_filters
-        from sc_lab.sed.model import model_fluxes
+        from sc_lab.sed.spectra import model_fluxes
 
         parameters = self.parameters()
         z = parameters.pop("z", self.z)
