@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sc_lab.sed.bagpipes_engine import fit_with_bagpipes
+    from sc_lab.sed.continuity import StudentT, fit_continuity
     from sc_lab.sed.filter_files import read_filter
     from sc_lab.sed.filters import Filter, available_filters, get_filter, get_filters
     from sc_lab.sed.fitting import fit_photometry
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sc_lab.sed.libraries import Library, load_library
     from sc_lab.sed.model import SedModel
     from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
+    from sc_lab.sed.redshift import RedshiftFit, RedshiftGrid
     from sc_lab.sed.results import SedFit, SedFits
     from sc_lab.sed.sfh import SfhStates, continuity_weights, sfh_states, state_weights
     from sc_lab.sed.spectra import model_fluxes, model_spectra
@@ -29,16 +31,20 @@ __all__ = [
     "Library",
     "LogUniform",
     "Priors",
+    "RedshiftFit",
+    "RedshiftGrid",
     "SedFit",
     "SedFits",
     "SedModel",
     "SfhStates",
+    "StudentT",
     "Uniform",
     "ab_magnitude",
     "available_filters",
     "band_flux",
     "compare",
     "continuity_weights",
+    "fit_continuity",
     "fit_photometry",
     "fit_with_bagpipes",
     "flux_from_magnitude",
@@ -66,16 +72,20 @@ _HOME = {
     "Library": "sc_lab.sed.libraries",
     "LogUniform": "sc_lab.sed.priors",
     "Priors": "sc_lab.sed.priors",
+    "RedshiftFit": "sc_lab.sed.redshift",
+    "RedshiftGrid": "sc_lab.sed.redshift",
     "SedFit": "sc_lab.sed.results",
     "SedFits": "sc_lab.sed.results",
     "SedModel": "sc_lab.sed.model",
     "SfhStates": "sc_lab.sed.sfh",
+    "StudentT": "sc_lab.sed.continuity",
     "Uniform": "sc_lab.sed.priors",
     "ab_magnitude": "sc_lab.sed.synthetic",
     "available_filters": "sc_lab.sed.filters",
     "band_flux": "sc_lab.sed.synthetic",
     "compare": "sc_lab.sed.judging",
     "continuity_weights": "sc_lab.sed.sfh",
+    "fit_continuity": "sc_lab.sed.continuity",
     "fit_photometry": "sc_lab.sed.fitting",
     "fit_with_bagpipes": "sc_lab.sed.bagpipes_engine",
     "flux_from_magnitude": "sc_lab.sed.synthetic",
@@ -84,9 +94,9 @@ _HOME = {
     "judge": "sc_lab.sed.judging",
     "load_library": "sc_lab.sed.libraries",
     "make_tables": "sc_lab.sed.tables",
-    "open_judge": "sc_lab.sed.judging",
     "model_fluxes": "sc_lab.sed.spectra",
     "model_spectra": "sc_lab.sed.spectra",
+    "open_judge": "sc_lab.sed.judging",
     "read_filter": "sc_lab.sed.filter_files",
     "sfh_states": "sc_lab.sed.sfh",
     "state_weights": "sc_lab.sed.sfh",
