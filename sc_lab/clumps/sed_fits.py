@@ -122,7 +122,7 @@ def fit_seds(
         else:
             work += [(row, suffix) for suffix in chosen[row].models]
     found: dict[tuple[int, str], Fit] = {}
-    missing: dict[tuple[str, str, float], list[int]] = {}
+    missing: dict[tuple[str, str], list[int]] = {}
     names: dict[tuple[int, str], bytes] = {}
     space = {name: value for name, value in describe(cosmology).items() if name not in ("class", "name")}
     shape = np.zeros(n) if shape_err is None else np.where(shape_err > 0, shape_err, 0.0)
@@ -136,17 +136,19 @@ def fit_seds(
         if fit is not None:
             found[row, suffix] = fit
         else:
-            missing.setdefault((chosen[row].key, suffix, float(z[row])), []).append(row)
+            missing.setdefault((chosen[row].key, suffix), []).append(row)
     done, total = len(found), len(work)
     if progress is not None:
         progress(done, total)
-    for (_key, suffix, redshift), rows in missing.items():
+    for (_key, suffix), alike in missing.items():
+        # One redshift after the other, so that its tables are in memory while they are needed.
+        rows = sorted(alike, key=lambda row: float(z[row]))
         tell = None if progress is None else _shifted(progress, done, total)
         fresh = posteriors(
             np.array([light[row][0] for row in rows]),
             np.array([light[row][1] for row in rows]),
             bands,
-            redshift,
+            z[rows],
             names=[ids[row] for row in rows],
             settings=chosen[rows[0]],
             suffix=suffix,
@@ -171,7 +173,7 @@ def posteriors(
     flux: FloatArray,
     flux_err: FloatArray,
     bands: Sequence[str],
-    z: float,
+    z: FloatArray,
     *,
     names: Sequence[str],
     settings: SedSettings,
@@ -182,16 +184,16 @@ def posteriors(
     cancel: Any = None,
     executor: Any = None,
 ) -> list[Fit]:
-    """Fit sources of one redshift and return what is kept of their posteriors.
+    """Fit sources and return what is kept of their posteriors.
 
     Parameters
     ----------
     flux, flux_err : ndarray
-        Flux density and error [nJy], shape (n, n_bands).
+        Flux density and error [nJy], shape (n, n_bands); NaN where not observed.
     bands : sequence of str
         Bands.
-    z : float
-        Redshift.
+    z : ndarray
+        Redshift, shape (n,).
     names : sequence of str
         Ids, which seed the draws.
     settings : SedSettings
@@ -208,33 +210,39 @@ def posteriors(
     list of dict
         For each source its numbers by column name, arrays of joint draws among them, and ``flags``.
     """
-    from sc_lab.sed import fit_photometry
+    from sc_lab.sed.fitting import fit_photometry
+    from sc_lab.sed.results import SedFits
 
-    model = settings.models[suffix]
-    out = []
-    for row, name in enumerate(names):
-        fit = fit_photometry(
-            flux[row],
-            flux_err[row],
-            list(bands),
-            z,
-            model=model,
-            priors=settings.priors,
-            shape_err=None if shape_err is None else float(shape_err[row]),
-            error_floor=settings.error_floor,
-            rng=_seed(name, settings.seed),
-            cancel=cancel,
-            executor=executor,
-            cosmology=cosmology,
-        )
-        n_bands = int(np.isfinite(flux[row]).sum())
-        out.append(summary(fit, n_bands=n_bands, n_draws=settings.n_draws, seed=_seed(name, settings.seed)))
+    def tell(done: int, total: int) -> None:
         if progress is not None:
-            progress(row + 1, len(names))
-    return out
+            progress(done, total)
+
+    streams = [_stream(name) for name in names]
+    fits = fit_photometry(
+        flux,
+        flux_err,
+        list(bands),
+        z,
+        model=settings.models[suffix],
+        priors=settings.priors,
+        shape_err=None if shape_err is None else np.repeat(shape_err[:, None], len(bands), axis=1),
+        error_floor=settings.error_floor,
+        rng=settings.seed,
+        streams=streams,
+        progress=tell,
+        cancel=cancel,
+        executor=executor,
+        cosmology=cosmology,
+    )
+    each = fits if isinstance(fits, SedFits) else [fits]
+    n_bands = np.isfinite(flux).sum(axis=1).tolist()
+    return [
+        summary(fit, n_bands=n, n_draws=settings.n_draws, seed=[settings.seed, stream])
+        for fit, n, stream in zip(each, n_bands, streams, strict=True)
+    ]
 
 
-def summary(fit: Any, *, n_bands: int, n_draws: int, seed: int) -> Fit:
+def summary(fit: Any, *, n_bands: int, n_draws: int, seed: Sequence[int]) -> Fit:
     """Return what a catalogue keeps of a posterior.
 
     Parameters
@@ -245,7 +253,7 @@ def summary(fit: Any, *, n_bands: int, n_draws: int, seed: int) -> Fit:
         Bands with a flux.
     n_draws : int
         Joint draws to keep.
-    seed : int
+    seed : sequence of int
         Seed of their order.
 
     Returns
@@ -267,7 +275,7 @@ def summary(fit: Any, *, n_bands: int, n_draws: int, seed: int) -> Fit:
         low, middle, high = weighted_quantile(each, _LEVELS, weights=weights)
         out[name], out[f"{name}_err_lo"], out[f"{name}_err_hi"] = middle, middle - low, high - middle
     out["abs_mag_v_err"] = 0.5 * (out.pop("abs_mag_v_err_lo") + out.pop("abs_mag_v_err_hi"))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(list(seed))
     order = np.argsort(values["mass"])
     steps = (np.arange(n_draws) + rng.random()) / n_draws
     chosen = order[np.minimum(np.searchsorted(np.cumsum(weights[order]), steps), len(order) - 1)]
@@ -365,7 +373,8 @@ def warm(settings: SedSettings, bands: Sequence[str], z: float, *, cosmology: FL
         return
     ones = np.ones((1, len(known)))
     for suffix in settings.models:
-        posteriors(10.0 * ones, ones, known, z, names=[""], settings=settings, suffix=suffix, cosmology=cosmology)
+        at = np.array([float(z)])
+        posteriors(10.0 * ones, ones, known, at, names=[""], settings=settings, suffix=suffix, cosmology=cosmology)
 
 
 # ---------------------------------------------------------------------- helpers
@@ -402,10 +411,10 @@ def _keep(name: bytes, fit: Fit) -> None:
             _fits.popitem(last=False)
 
 
-def _seed(name: str, seed: int) -> int:
-    """Return the seed of a clump: that of the settings, and its id."""
-    said = f"{seed} {name}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(said, digest_size=7).digest(), "little")
+def _stream(name: str) -> int:
+    """Return the number of a clump's own random numbers."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=7).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _house(name: str, values: FloatArray) -> FloatArray:

@@ -45,7 +45,7 @@ def fitted(monkeypatch):
         out = []
         for row, name in enumerate(names):
             calls.append(name + suffix)
-            seed = sed_fits._seed(name, settings.seed)
+            seed = [settings.seed, sed_fits._stream(name)]
             rng = np.random.default_rng(seed)
             age = 10 ** (0.1 * settings.models[suffix].tau + rng.normal(1.0, 0.4, 3000))
             log_mass = np.log10(np.nanmax(flux[row]) * 1e6) + 0.7 * np.log10(age / 10) + rng.normal(0, 0.1, 3000)
