@@ -11,12 +11,16 @@ from sc_lab.errors import InputError
 from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+
     from sc_lab.sed.model import SedModel
 
 __all__ = ["default_edges", "mean_rates"]
 
 
-def default_edges(model: SedModel, parameters: Mapping[str, FloatArray]) -> FloatArray:
+def default_edges(
+    model: SedModel, parameters: Mapping[str, FloatArray], z: float, cosmology: FLRW | None = None
+) -> FloatArray:
     """Return edges of look-back time that show the histories of all draws.
 
     Parameters
@@ -25,6 +29,10 @@ def default_edges(model: SedModel, parameters: Mapping[str, FloatArray]) -> Floa
         The history's kind.
     parameters : mapping of str to ndarray, shape (n,)
         Draws.
+    z : float
+        Redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means the house default.
 
     Returns
     -------
@@ -32,13 +40,21 @@ def default_edges(model: SedModel, parameters: Mapping[str, FloatArray]) -> Floa
         Myr, the first one 0.
     """
     if model.sfh == "continuity":
-        return _continuity_edges(model, parameters)
+        from sc_lab.sed.sfh import continuity_edges
+
+        return continuity_edges(model, z, cosmology)
     age = parameters["age"]
     low = min(0.3, float(age.min()) / 10)
     return np.concatenate([[0.0], np.geomspace(low, float(age.max()) * 1.02, 100)])
 
 
-def mean_rates(model: SedModel, parameters: Mapping[str, FloatArray], edges: FloatArray) -> FloatArray:
+def mean_rates(
+    model: SedModel,
+    parameters: Mapping[str, FloatArray],
+    edges: FloatArray,
+    z: float,
+    cosmology: FLRW | None = None,
+) -> FloatArray:
     """Return star-formation rates averaged over bins.
 
     Parameters
@@ -49,6 +65,10 @@ def mean_rates(model: SedModel, parameters: Mapping[str, FloatArray], edges: Flo
         Draws: ``log_mass_formed`` with ``age`` [Myr], or with ``dsfr1`` ... of a continuity history.
     edges : ndarray, shape (n_bin + 1,)
         Edges of the bins [Myr of look-back time], rising.
+    z : float
+        Redshift.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means the house default.
 
     Returns
     -------
@@ -64,7 +84,7 @@ def mean_rates(model: SedModel, parameters: Mapping[str, FloatArray], edges: Flo
         msg = f"lookback has the shape {edges.shape} or does not rise; give the edges of bins in Myr, rising from 0"
         raise InputError(msg)
     if model.sfh == "continuity":
-        younger = _younger_in_bins(_continuity_edges(model, parameters), parameters, edges)
+        younger = _younger_in_bins(model, parameters, edges, z, cosmology)
     else:
         younger = _younger(model, parameters["age"][:, None], edges[None, :])
     mass = 10.0 ** parameters["log_mass_formed"][:, None]
@@ -85,21 +105,14 @@ def _younger(model: SedModel, age: FloatArray, time: FloatArray) -> FloatArray:
     return np.asarray((since - start) / (1.0 - start), dtype=np.float64)
 
 
-def _continuity_edges(model: SedModel, parameters: Mapping[str, FloatArray]) -> FloatArray:
-    """Return the edges of the bins in use: one more bin than there are ratios."""
-    from sc_lab.sed.model import LEJA_EDGES
-
-    edges = np.asarray(LEJA_EDGES if model.bin_edges is None else model.bin_edges, dtype=np.float64)
-    n_bin = 1 + sum(name.startswith("dsfr") for name in parameters)
-    return edges[: n_bin + 1]
-
-
-def _younger_in_bins(bins: FloatArray, parameters: Mapping[str, FloatArray], time: FloatArray) -> FloatArray:
+def _younger_in_bins(
+    model: SedModel, parameters: Mapping[str, FloatArray], time: FloatArray, z: float, cosmology: FLRW | None
+) -> FloatArray:
     """Return the fraction of the mass formed more recently than look-back times, for rates constant in bins."""
-    ratios = np.stack([parameters[f"dsfr{i + 1}"] for i in range(bins.size - 2)], axis=1)
-    # dsfr_i = log SFR(younger bin) - log SFR(older bin), so rates follow from the youngest on.
-    log_rate = np.concatenate([np.zeros((len(ratios), 1)), -np.cumsum(ratios, axis=1)], axis=1)
-    rate = 10.0 ** (log_rate - log_rate.max(axis=1, keepdims=True))
-    formed = np.concatenate([np.zeros((len(ratios), 1)), np.cumsum(rate * np.diff(bins), axis=1)], axis=1)
-    formed /= formed[:, -1:]
-    return np.stack([np.interp(time, bins, row) for row in formed])
+    from sc_lab.sed.sfh import continuity_weights
+
+    history = continuity_weights(model, z, cosmology)
+    steps = np.stack([parameters[f"dsfr{i + 1}"] for i in range(history.n_sfh - 1)], axis=1)
+    formed = np.cumsum(history.fractions(steps), axis=1)
+    formed = np.concatenate([np.zeros((len(formed), 1)), formed], axis=1)
+    return np.stack([np.interp(time, history.edges / 1e6, row) for row in formed])

@@ -256,7 +256,7 @@ def prior_from_record(record: Mapping[str, Any]) -> Prior:
         wanted = ", ".join(field.name for field in fields(_KINDS[kind]))
         msg = f"the {kind} prior has the entries {sorted(numbers)}; it needs numbers named {wanted}"
         raise InputError(msg) from err
-    return prior  # type: ignore[no-any-return]  # a class looked up by name
+    return prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -398,4 +398,5 @@ def _plain(prior: Any, name: str, unit: u.UnitBase) -> Prior:
             msg = f"{field.name} of the prior of {name} has the shape {number.shape}; give one number"
             raise InputError(msg)
         numbers[field.name] = float(number)
-    return replace(prior, **numbers)
+    plain: Prior = replace(prior, **numbers)
+    return plain

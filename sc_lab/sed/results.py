@@ -91,7 +91,7 @@ class SedFit:
     best: Mapping[str, float]
     best_chi2: float
     best_flux: FloatArray
-    draw_flux: FloatArray | None = None
+    draw_flux: npt.NDArray[np.floating[Any]] | None = None
     filters: tuple[Any, ...] | None = None
     engine: str = "grid"
     cautions: tuple[str, ...] = ()
@@ -283,8 +283,10 @@ class SedFit:
         from sc_lab.sed._histories import default_edges, mean_rates
 
         parameters = self.parameters(self._pick(n))
-        edges = default_edges(self.model, parameters) if lookback is None else np.array(lookback, dtype=np.float64)
-        return edges, _column_quantiles(mean_rates(self.model, parameters, edges), q)
+        edges = np.asarray(
+            default_edges(self.model, parameters, self.z, self.cosmology) if lookback is None else lookback
+        )
+        return edges, _column_quantiles(mean_rates(self.model, parameters, edges, self.z, self.cosmology), q)
 
     def summary(self) -> dict[str, tuple[float, float, float]]:
         """Return median, and distances down to the 16th and up to the 84th percentile, of every quantity.

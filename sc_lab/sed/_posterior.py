@@ -1,0 +1,239 @@
+"""Run the compiled grid engine: compile once, keep grids, fit sources side by side."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab.errors import OptionalDependencyError
+from sc_lab.sed import _kernels
+from sc_lab.sed._posterior_grid import Grid, make_grid, mass_prior
+from sc_lab.units import FloatArray
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+
+    from sc_lab.sed.model import SedModel
+    from sc_lab.sed.priors import Priors
+
+__all__ = ["Draws", "compiled", "grid_for", "mass_tables", "prepare", "run_source"]
+
+#: Importance draws of a source in its first round, and the effective number that ends the rounds.
+N_IMPORTANCE = 6000
+WANTED_ESS = 1000.0
+#: Memory that grids may keep [bytes].
+_KEEP_BYTES = 400_000_000
+
+_grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
+_lock = threading.Lock()
+
+
+@functools.cache
+def compiled() -> dict[str, Any]:
+    """Return the loops under numba, kept on disk between sessions where a cache can be written.
+
+    Returns
+    -------
+    dict
+        The functions by name.
+
+    Raises
+    ------
+    OptionalDependencyError
+        If numba is not installed.
+    """
+    try:
+        import numba
+    except ImportError as err:
+        msg = "engine='grid' needs numba, which is not installed; install it or use engine='bagpipes'"
+        raise OptionalDependencyError(msg) from err
+    from numba.extending import register_jitable
+
+    # Sums may be reordered and fused, which vectorises them; NaN and infinity keep their meaning.
+    options: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "nogil": True}
+    for helper in _kernels.HELPERS:
+        register_jitable(fastmath=options["fastmath"])(helper)
+    out = {}
+    for name in ("fit_source", "coarse_fluxes"):
+        function = getattr(_kernels, name)
+        try:
+            out[name] = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder that a cache could be written to
+            out[name] = numba.njit(**options)(function)
+    return out
+
+
+@functools.cache
+def mass_tables() -> tuple[FloatArray, FloatArray]:
+    """Return the table of the regularised mass integral and the nodes of its panels.
+
+    Returns
+    -------
+    tail : ndarray, shape (3, n)
+        The integral over x from 0 of (exp(s x - x^2 / 2) - [x < 1]) / x on a uniform grid of s, its slope
+        sqrt(2 pi) exp(s^2 / 2) Phi(s), and in the last row the negative of the first s, and the step.
+    nodes : ndarray, shape (2, 24)
+        Gauss-Legendre nodes and weights on (-1, 1).
+    """
+    from scipy import special
+
+    end, step = 20.0, 1.0 / 64
+    s = np.arange(-end, 8.0 + step, step)
+    # Its slope in closed form, integrated from the value far below, where -Euler - ln|s| - ... holds.
+    slope = np.sqrt(2.0 * np.pi) * np.exp(0.5 * s * s + special.log_ndtr(s))
+    r = 1.0 / end**2
+    first = -float(np.euler_gamma) - math.log(end) - 0.5 * r + 0.75 * r**2 - 2.5 * r**3
+    x, w = np.polynomial.legendre.leggauss(12)
+    inside = s[:-1, None] + 0.5 * step * (1.0 + x)
+    pieces = 0.5 * step * (np.sqrt(2.0 * np.pi) * np.exp(0.5 * inside**2 + special.log_ndtr(inside))) @ w
+    value = first + np.concatenate([[0.0], np.cumsum(pieces)])
+    tail = np.zeros((3, s.size))
+    tail[0], tail[1], tail[2, :2] = value, slope, (end, step)
+    return tail, np.stack(np.polynomial.legendre.leggauss(24))
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What the loops return for one source."""
+
+    state: npt.NDArray[np.int64]
+    points: FloatArray
+    flux: npt.NDArray[np.float32]
+    log_evidence: float
+    ess: float
+    rounds: int
+    n_cell: int
+    n_importance: int
+    best: FloatArray
+
+
+def grid_for(
+    model: SedModel,
+    filters: tuple[Any, ...],
+    z: float,
+    priors: Priors,
+    *,
+    distance: float | None = None,
+    cosmology: FLRW | None = None,
+) -> Grid:
+    """Return the grid of one redshift, made or kept from before.
+
+    Parameters
+    ----------
+    model : SedModel
+        History, library, dust.
+    filters : tuple of Filter
+        The bands.
+    z : float
+        Redshift.
+    priors : Priors
+        As they hold at the redshift; the one of the mass does not matter.
+    distance : float, optional
+        Luminosity distance [Mpc] when it is not the redshift's.
+    cosmology : `~astropy.cosmology.FLRW`, optional
+        None means the house default.
+
+    Returns
+    -------
+    Grid
+        Rows, states and cells.
+    """
+    from sc_lab.sed.sfh import sfh_states
+    from sc_lab.sed.tables import make_tables
+
+    record = tuple(repr(getattr(priors, name)) for name in ("age", "metallicity", "a_v", "log_u"))
+    key = (model, tuple(f.digest for f in filters), z, record, distance, _cosmology_key(cosmology))
+    with _lock:
+        if key in _grids:
+            _grids.move_to_end(key)
+            return _grids[key]
+    # The tables reach to whole magnitudes, so that one set serves many priors.
+    a_v_range = (0.0, float(max(1, math.ceil(_top(priors.a_v)))))
+    tables = make_tables(model, filters, z, a_v_range=a_v_range, distance=distance, cosmology=cosmology)
+    with warnings.catch_warnings():
+        # A home that cannot be written to only means that the next session compiles again.
+        warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
+        grid = make_grid(tables, sfh_states(model, z, cosmology), priors, compiled())
+    with _lock:
+        _grids[key] = grid
+        total = sum(kept.nbytes for kept in _grids.values())
+        while total > _KEEP_BYTES and len(_grids) > 1:
+            total -= _grids.popitem(last=False)[1].nbytes
+    return grid
+
+
+def _top(prior: Any) -> float:
+    """Return the largest A_V that a prior reaches."""
+    if math.isfinite(prior.high):
+        return float(prior.high)
+    return float(prior.mean + 5.0 * prior.sigma)
+
+
+def _cosmology_key(cosmology: FLRW | None) -> str:
+    """Return what tells cosmologies apart."""
+    from sc_lab.cosmology import default_cosmology, describe
+
+    return repr(describe(default_cosmology() if cosmology is None else cosmology))
+
+
+def run_source(
+    grid: Grid,
+    flux: FloatArray,
+    sigma: FloatArray,
+    shape_err: FloatArray,
+    priors: Priors,
+    *,
+    n_draws: int,
+    stream: int,
+) -> Draws:
+    """Fit one source.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of its redshift.
+    flux, sigma, shape_err : ndarray, shape (n_band,)
+        Fluxes and independent errors [nJy], infinite where there is no measurement; fraction of the common error.
+    priors : Priors
+        For the prior of the mass.
+    n_draws : int
+        Draws to return, of equal weight.
+    stream : int
+        Seed of this source's random numbers, 64 bits.
+
+    Returns
+    -------
+    Draws
+        The posterior.
+    """
+    tail, nodes = mass_tables()
+    kind, numbers = mass_prior(priors.log_mass_formed)
+    points = np.empty((n_draws, 4))
+    state = np.empty(n_draws, dtype=np.int64)
+    fluxes = np.empty((n_draws, grid.n_band + 1), dtype=np.float32)
+    report, best = np.empty(5), np.empty(6 + grid.coarse.shape[0])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
+        compiled()["fit_source"](
+            points, state, fluxes, report, best,
+            np.where(np.isfinite(sigma), flux, 0.0), sigma, shape_err,
+            max(N_IMPORTANCE, 2 * n_draws), WANTED_ESS, np.array([stream], dtype=np.uint64),
+            grid.coarse, grid.coarse_states, grid.coarse_low, grid.coarse_high, grid.coarse_volume,
+            grid.cumulative, grid.young, grid.axes, *grid.arrays, kind, numbers, tail, nodes,
+        )  # fmt: skip
+    return Draws(
+        state=state, points=points, flux=fluxes, log_evidence=float(report[0]), ess=float(report[1]),
+        rounds=int(report[2]), n_cell=int(report[3]), n_importance=int(report[4]), best=best,
+    )  # fmt: skip
+
+
+def prepare() -> None:
+    """Compile the loops and keep them on disk, so that the first fit does not wait."""

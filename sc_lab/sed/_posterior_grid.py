@@ -1,0 +1,339 @@
+"""What the grid engine prepares once for a redshift, a model and priors: rows of fluxes, age states, coarse cells."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sc_lab.errors import InputError
+from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Prior, Priors
+from sc_lab.units import FloatArray
+
+if TYPE_CHECKING:
+    from sc_lab.sed.sfh import SfhStates
+    from sc_lab.sed.tables import BandTables
+
+__all__ = ["Grid", "make_grid", "mass_prior", "uniform_matrix"]
+
+#: Nodes per magnitude of the uniform grid of A_V; four-point interpolation on it is exact to 2e-6.
+_NODES_PER_MAG = 32
+#: Width of the coarse cells: in log10 age, and numbers along the other axes.
+_AGE_STEP_DEX = 0.05
+_N_METALLICITY, _N_LOG_U = 10, 4
+_AV_STEP = 0.1
+#: A Gaussian prior is followed this many sigma out; beyond lies 6e-7 of it.
+_SIGMAS = 5.0
+#: Share of the mass in birth clouds below which a row of the table has no gas: the gas outshines a year-old star's
+#: light by less than 1e4 per mass, so that nothing above 1e-12 is lost.
+_NO_GAS = 1e-16
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Everything that the compiled loops need and that no source changes; layouts as in ``_kernels``."""
+
+    table: npt.NDArray[np.float32]
+    start: npt.NDArray[np.int64]
+    n_log_u: npt.NDArray[np.int64]
+    row_a: npt.NDArray[np.int64]
+    row_b: npt.NDArray[np.int64]
+    mix: FloatArray
+    z_nodes: FloatArray
+    u_nodes: FloatArray
+    av_grid: FloatArray
+    axes: FloatArray
+    cumulative: FloatArray
+    young: npt.NDArray[np.int8]
+    age_low: FloatArray
+    age_high: FloatArray
+    state_index: npt.NDArray[np.int64]
+    states: SfhStates
+    live_nodes: FloatArray
+    coarse: npt.NDArray[np.float32]
+    coarse_states: npt.NDArray[np.int64]
+    coarse_low: FloatArray
+    coarse_high: FloatArray
+    coarse_volume: FloatArray
+    n_band: int
+    has_gas: bool
+    magnitude_offset: float
+    priors: Priors
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays [bytes]."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """The arguments of the compiled functions from ``table`` on."""
+        return (
+            self.table, self.start, self.n_log_u, self.row_a, self.row_b, self.mix, self.z_nodes, self.u_nodes, self.av_grid
+        )  # fmt: skip
+
+
+def uniform_matrix(nodes: FloatArray, low: float, high: float) -> tuple[FloatArray, FloatArray]:
+    """Return a uniform grid over a range and the matrix that takes values at Chebyshev-like nodes to it.
+
+    Parameters
+    ----------
+    nodes : ndarray, shape (n_node,)
+        Nodes of a polynomial through all of them.
+    low, high : float
+        The range, within the nodes.
+
+    Returns
+    -------
+    grid : ndarray, shape (3,)
+        First value, step, and number of the uniform grid.
+    matrix : ndarray, shape (n_grid, n_node)
+        Barycentric Lagrange interpolation (Berrut & Trefethen 2004, eq. 4.2).
+    """
+    if high - low < 1e-9:
+        low, high = (low, low + 1e-3) if low + 1e-3 <= nodes.max() else (high - 1e-3, high)
+    n = max(4, 1 + math.ceil((high - low) * _NODES_PER_MAG))
+    points = np.linspace(low, high, n)
+    scale = 4.0 / (nodes.max() - nodes.min())
+    apart = (nodes[:, None] - nodes[None, :]) * scale
+    np.fill_diagonal(apart, 1.0)
+    weights = 1.0 / apart.prod(axis=1)
+    distance = points[:, None] - nodes[None, :]
+    exact = np.abs(distance) < 1e-12
+    terms = weights / np.where(exact, 1.0, distance)
+    matrix = terms / terms.sum(axis=1, keepdims=True)
+    hit = exact.any(axis=1)
+    matrix[hit] = exact[hit]
+    return np.array([low, (high - low) / (n - 1), n]), matrix
+
+
+def _axis(prior: Prior, name: str) -> list[float]:
+    """Return low, high, whether logarithmic, mean, sigma and log norm of a coordinate."""
+    if isinstance(prior, LogUniform):
+        return [math.log(prior.low), math.log(prior.high), 1.0, 0.0, 0.0, 0.0]
+    if isinstance(prior, Gaussian):
+        low = max(prior.low, prior.mean - _SIGMAS * prior.sigma)
+        high = min(prior.high, prior.mean + _SIGMAS * prior.sigma)
+        if name != "log_u":
+            low = max(low, 0.0)
+        if not high > low:  # all of it lies far out on one side of the mean
+            low, high = (prior.low, prior.high) if math.isfinite(prior.high - prior.low) else (low, low + prior.sigma)
+        log_norm = math.log(prior.sigma * math.sqrt(2.0 * math.pi)) + prior.log_norm
+        return [low, high, 0.0, prior.mean, prior.sigma, log_norm]
+    return [prior.low, prior.high, 0.0, 0.0, 0.0, 0.0]
+
+
+def mass_prior(prior: Prior) -> tuple[int, FloatArray]:
+    """Return the kind and the numbers of a prior of log10 mass as the loops take them.
+
+    Parameters
+    ----------
+    prior : Uniform, LogUniform, Gaussian or Fixed
+        Of log10 mass formed.
+
+    Returns
+    -------
+    kind : int
+        See ``_kernels``.
+    numbers : ndarray, shape (5,)
+        ln of the limits of the mass, mean and sigma in ln mass, logarithm of the norm of the density in ln mass.
+    """
+    from sc_lab.sed import _kernels
+
+    ten = math.log(10.0)
+    if isinstance(prior, Fixed):
+        return _kernels.FIXED, np.array([prior.value * ten, prior.value * ten, 0.0, 0.0, 0.0])
+    if isinstance(prior, Gaussian):
+        low = max(prior.low, prior.mean - 9.0 * prior.sigma) * ten
+        high = min(prior.high, prior.mean + 9.0 * prior.sigma) * ten
+        norm = math.log(prior.sigma * ten * math.sqrt(2.0 * math.pi)) + prior.log_norm
+        return _kernels.GAUSSIAN, np.array([low, high, prior.mean * ten, prior.sigma * ten, norm])
+    low, high = prior.low * ten, prior.high * ten
+    if isinstance(prior, LogUniform):
+        return _kernels.LOG_UNIFORM, np.array([low, high, 0.0, 0.0, math.log(math.log(high / low))])
+    return _kernels.UNIFORM, np.array([low, high, 0.0, 0.0, math.log(high - low)])
+
+
+def _nodes_in_use(nodes: FloatArray, low: float, high: float) -> slice:
+    """Return the nodes that bracket a range."""
+    first = max(int(np.searchsorted(nodes, low, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(nodes, high, side="left")), nodes.size - 1)
+    first = min(first, last)
+    return slice(first, last + 1)
+
+
+def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: dict[str, Any]) -> Grid:
+    """Return what the loops need for one redshift.
+
+    Parameters
+    ----------
+    tables : BandTables
+        Fluxes by age bin, metallicity, log U and A_V; the last column is the redshifted V band.
+    states : SfhStates
+        The age states of the history at this redshift.
+    priors : Priors
+        As they hold at this redshift.
+    compiled : dict
+        The compiled functions.
+
+    Returns
+    -------
+    Grid
+        The rows, states with their prior mass, and coarse cells with their fluxes.
+
+    Raises
+    ------
+    InputError
+        If the age prior lies where the history has no state.
+    """
+    axes = np.array([_axis(priors.metallicity, "metallicity"), _axis(priors.a_v, "a_v"), _axis(priors.log_u, "log_u")])
+    has_gas = tables.nebular.size > 0
+    low_z, high_z = (math.exp(x) for x in axes[0, :2]) if axes[0, 2] else axes[0, :2]
+    use_z = _nodes_in_use(np.asarray(tables.metallicity), low_z, high_z)
+    use_u = _nodes_in_use(np.asarray(tables.log_u), axes[2, 0], axes[2, 1]) if has_gas else slice(0, 1)
+    low_av, high_av = (math.exp(x) for x in axes[1, :2]) if axes[1, 2] else axes[1, :2]
+    av_grid, to_uniform = uniform_matrix(np.asarray(tables.a_v), float(low_av), float(high_av))
+
+    keep, low, high, mass = _states_in_prior(states, priors.age)
+    base_rows, base_of = np.unique(states.base_index[keep], return_inverse=True)
+    unit_rows, unit_of = np.unique(states.last_bin[keep], return_inverse=True)
+    n_bin = states.weights.shape[1]
+    weights = np.concatenate([states.base[base_rows], np.eye(n_bin)[unit_rows]])
+    mix = np.ascontiguousarray(states.mix[keep])
+    table, start, n_log_u = _rows(weights, tables, use_z, use_u, to_uniform)
+    row_a = base_of.astype(np.int64).ravel()
+    row_b = unit_of.astype(np.int64).ravel() + base_rows.size
+    young = ((n_log_u[row_a] > 1) & (mix < 1.0)) | ((n_log_u[row_b] > 1) & (mix > 0.0))
+
+    cumulative = np.concatenate([[0.0], np.cumsum(mass)])
+    cumulative /= cumulative[-1]
+    cells = _coarse_cells(low, high, cumulative, young, axes)
+    u_nodes = np.asarray(tables.log_u, dtype=np.float64)[use_u] if has_gas else np.zeros(1)
+    grid = Grid(
+        table=table, start=start, n_log_u=n_log_u, row_a=row_a, row_b=row_b, mix=mix,
+        z_nodes=np.ascontiguousarray(np.asarray(tables.metallicity, dtype=np.float64)[use_z]), u_nodes=u_nodes.copy(),
+        av_grid=av_grid, axes=axes, cumulative=cumulative, young=young.astype(np.int8), age_low=low, age_high=high,
+        state_index=keep, states=states, live_nodes=np.asarray(tables.metallicity, dtype=np.float64),
+        coarse=np.empty((_padded(tables.stellar.shape[-1]), cells[3].size), dtype=np.float32), coarse_states=cells[0],
+        coarse_low=cells[1], coarse_high=cells[2], coarse_volume=cells[3], n_band=tables.stellar.shape[-1] - 1,
+        has_gas=has_gas, magnitude_offset=float(tables.magnitude_offset), priors=priors,
+    )  # fmt: skip
+    compiled["coarse_fluxes"](
+        grid.coarse, grid.coarse_states, grid.coarse_low, grid.coarse_high, grid.cumulative, grid.axes, *grid.arrays
+    )
+    return grid
+
+
+def _padded(n: int) -> int:
+    """Return the number of columns, a multiple of four so that loops over them fill vector registers."""
+    return 4 * math.ceil(n / 4)
+
+
+def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[Any, FloatArray, FloatArray, FloatArray]:
+    """Return the states within the age prior: indices, limits [Myr] and prior mass."""
+    low, high = states.age_low / 1e6, states.age_high / 1e6
+    if isinstance(prior, Fixed):
+        index = int(states.locate(np.array([prior.value * 1e6]))[0])
+        if not low[index] <= prior.value <= high[index] * (1 + 1e-12):
+            msg = f"age is fixed at {prior.value:g} Myr; the model has light from {low[0]:g} to {high[-1]:g} Myr"
+            raise InputError(msg)
+        return np.array([index]), np.array([prior.value]), np.array([prior.value]), np.ones(1)
+    mass = np.asarray(prior.cdf(high)) - np.asarray(prior.cdf(low))
+    keep = np.flatnonzero(mass > 0.0)
+    if not keep.size:
+        msg = (
+            f"the prior of age holds {prior.low:g} to {prior.high:g} Myr; the model has light from {low[0]:g} to "
+            f"{high[-1]:g} Myr: move the prior there"
+        )
+        raise InputError(msg)
+    return keep, np.maximum(low[keep], prior.low), np.minimum(high[keep], prior.high), mass[keep]
+
+
+def _rows(
+    weights: FloatArray, tables: BandTables, use_z: slice, use_u: slice, to_uniform: FloatArray
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the flat table of rows, with where each begins and how many log U it has."""
+    stellar = tables.stellar[: weights.shape[1], use_z]
+    n_z, n_av, n_col = stellar.shape[1], to_uniform.shape[0], stellar.shape[-1]
+    padded = _padded(n_col)
+    stars = np.tensordot(weights[:, : stellar.shape[0]], stellar, axes=(1, 0))
+    stars = np.einsum("rzab,xa->rzxb", stars, to_uniform, optimize=True)
+    n_young = len(tables.nebular) if tables.nebular.size else 0
+    gas = weights[:, :n_young].sum(axis=1) > _NO_GAS if n_young else np.zeros(len(weights), dtype=bool)
+    blocks: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(weights)
+    counts = np.ones(len(weights), dtype=np.int64)
+    lit = np.flatnonzero(gas)
+    if lit.size:
+        nebular = tables.nebular[:, use_z, use_u]
+        glow = np.tensordot(weights[lit, :n_young], nebular, axes=(1, 0))
+        glow = np.einsum("rzuab,xa->rzuxb", glow, to_uniform, optimize=True) + stars[lit][:, :, None]
+        counts[lit] = glow.shape[2]
+        for k, row in enumerate(lit):
+            blocks[row] = _pad(glow[k], padded)
+    for row in np.flatnonzero(~gas):
+        blocks[row] = _pad(stars[row], padded)
+    sizes = n_z * counts * n_av * padded
+    start = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    return np.concatenate(blocks), start, counts
+
+
+def _pad(block: FloatArray, n_col: int) -> npt.NDArray[np.float32]:
+    """Return a flat float32 copy whose last axis is filled up with zeros."""
+    out = np.zeros((*block.shape[:-1], n_col), dtype=np.float32)
+    out[..., : block.shape[-1]] = block
+    return out.ravel()
+
+
+def _coarse_cells(
+    low: FloatArray, high: FloatArray, cumulative: FloatArray, young: npt.NDArray[np.bool_], axes: FloatArray
+) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+    """Return states, lower and upper corners, and log prior mass of the cells that tile the prior."""
+    middle = np.log10(np.maximum(0.5 * (low + high), 1e-6))
+    label = np.floor(middle / _AGE_STEP_DEX).astype(np.int64)
+    change = np.flatnonzero((np.diff(label) != 0) | (young[1:] != young[:-1])) + 1
+    bounds = np.concatenate([[0], change, [low.size]])
+    edges = []
+    for d, n in enumerate((_N_METALLICITY, 0, _N_LOG_U)):
+        width = axes[d, 1] - axes[d, 0]
+        count = 1 if width <= 0 else n or int(np.clip(math.ceil(width / _AV_STEP + 2), 4, 40))
+        edges.append(np.linspace(axes[d, 0], axes[d, 1], count + 1) if width > 0 else axes[d, :2].copy())
+    parts: list[tuple[Any, ...]] = []
+    for with_gas in (True, False):
+        ages = [(a, b) for a, b in itertools.pairwise(bounds) if young[a] == with_gas]
+        if not ages:
+            continue
+        last = edges[2] if with_gas else axes[2, :2]
+        corners = [np.meshgrid(*(e[s] for e in (edges[0], edges[1], last)), indexing="ij") for s in _SIDES]
+        lower, upper = (np.stack([c.ravel() for c in corner], axis=1) for corner in corners)
+        log_volume = np.zeros(len(lower))
+        for d in range(3):
+            log_volume += _log_probability(axes[d], lower[:, d], upper[:, d])
+        pairs = np.array(ages, dtype=np.int64)
+        masses = np.log(cumulative[pairs[:, 1]] - cumulative[pairs[:, 0]])
+        n = len(lower)
+        parts.append((
+            np.repeat(pairs, n, axis=0),
+            np.tile(lower, (len(ages), 1)),
+            np.tile(upper, (len(ages), 1)),
+            np.repeat(masses, n) + np.tile(log_volume, len(ages)),
+        ))  # fmt: skip
+    states, lower, upper, volume = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return states, lower, upper, volume
+
+
+_SIDES = (slice(None, -1), slice(1, None))
+
+
+def _log_probability(axis: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the log prior probability of intervals of a coordinate, from the density at their middles."""
+    width = axis[1] - axis[0]
+    if width <= 0:
+        return np.zeros(low.shape)
+    if axis[4] > 0:
+        t = (0.5 * (low + high) - axis[3]) / axis[4]
+        return np.asarray(-0.5 * t * t - axis[5] + np.log(high - low))
+    return np.asarray(np.log((high - low) / width))
