@@ -2,9 +2,18 @@
 
 from sc_lab.simulations.catalogues import GroupCatalogue, compare_groups, read_groups
 from sc_lab.simulations.clusters import measure_clusters, star_ages, virial_fraction
+from sc_lab.simulations.environment import add_environment, halo_table
 from sc_lab.simulations.fof import friends_of_friends
 from sc_lab.simulations.groups import MODES, Groups, find_groups, linking_length
+from sc_lab.simulations.halos import HaloModel, virial_radius
 from sc_lab.simulations.header import Header
+from sc_lab.simulations.populations import (
+    bimodality,
+    cumulative_mass_function,
+    number_ratio,
+    virial_fractions,
+    virial_ks,
+)
 from sc_lab.simulations.snapshot import TYPES, Particles, Snapshot, read_snapshot, with_header
 
 __all__ = [
@@ -12,17 +21,26 @@ __all__ = [
     "TYPES",
     "GroupCatalogue",
     "Groups",
+    "HaloModel",
     "Header",
     "Particles",
     "Snapshot",
+    "add_environment",
+    "bimodality",
     "compare_groups",
+    "cumulative_mass_function",
     "find_groups",
     "friends_of_friends",
+    "halo_table",
     "linking_length",
     "measure_clusters",
+    "number_ratio",
     "read_groups",
     "read_snapshot",
     "star_ages",
     "virial_fraction",
+    "virial_fractions",
+    "virial_ks",
+    "virial_radius",
     "with_header",
 ]
