@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 
 from sc_lab.sed._frame import COMPAT_MAX_REDSHIFT
-from sc_lab.sed._store import cache_folder, load_array, prune, save_array
+from sc_lab.sed._store import cache_folder, code_version, load_array, prune, save_array
 from sc_lab.sed.libraries import Library
 from sc_lab.sed.sfh import AgeBins
 from sc_lab.units import FloatArray
 
-__all__ = ["CODE_VERSION", "Basis", "compat_basis", "compat_wavelengths", "fine_basis", "plot_basis"]
-
-#: Raised when numbers change, so that what older versions left on disk is not used.
-CODE_VERSION = "1"
+__all__ = ["Basis", "compat_basis", "compat_wavelengths", "fine_basis", "plot_basis"]
 
 #: bagpipes' resolving powers outside and inside the filters; its pixels are half a resolution element.
 _R_OTHER, _R_PHOT = 20.0, 100.0
@@ -314,7 +311,7 @@ def _drop_oldest(kept: OrderedDict[tuple[Any, ...], Basis]) -> None:
 
 def _stored(key: tuple[str, str, str], part: str, make: Any) -> FloatArray:
     """Return an array from disk, mapped, or make and store it."""
-    name = hashlib.sha256("|".join((*key, part, CODE_VERSION)).encode()).hexdigest()[:40]
+    name = hashlib.sha256("|".join((*key, part, code_version())).encode()).hexdigest()[:40]
     path = cache_folder() / "spectra" / f"{name}.npy"
     found = load_array(path)
     if found is not None and found.dtype == np.float64 and found.flags.c_contiguous:

@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["cache_folder", "load_array", "load_arrays", "prune", "save_array", "save_arrays", "write_atomically"]
+from sc_lab._version import __version__
+
+__all__ = [
+    "cache_folder",
+    "code_version",
+    "load_array",
+    "load_arrays",
+    "prune",
+    "save_array",
+    "save_arrays",
+    "write_atomically",
+]
 
 #: What a folder of tables may hold before the oldest are dropped [bytes].
 _FOLDER_LIMIT = 2_000_000_000
+
+
+#: The modules whose code decides what is stored.
+_DECISIVE = ("_basis", "_frame", "_functionals", "_table_build", "dust", "igm", "libraries", "sfh", "tables")
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Return a digest of the code that decides the numbers, so that older ones are never taken from disk.
+
+    Returns
+    -------
+    str
+        SHA-256, or the version of the package where its source is not on disk.
+    """
+    folder = Path(__file__).parent
+    try:
+        texts = [path.read_bytes() for name in _DECISIVE if (path := folder / f"{name}.py").is_file()]
+    except OSError:
+        texts = []
+    return hashlib.sha256(b"".join(texts) or __version__.encode()).hexdigest()
 
 
 def cache_folder() -> Path:

@@ -16,10 +16,10 @@ import numpy as np
 from astropy.cosmology import FLRW
 
 from sc_lab.errors import InputError
-from sc_lab.sed._basis import CODE_VERSION, Basis, compat_basis, compat_wavelengths, fine_basis
+from sc_lab.sed._basis import Basis, compat_basis, compat_wavelengths, fine_basis
 from sc_lab.sed._frame import Frame, frame_at
 from sc_lab.sed._functionals import Functionals, functionals_at
-from sc_lab.sed._store import cache_folder, load_arrays, prune, save_arrays
+from sc_lab.sed._store import cache_folder, code_version, load_arrays, prune, save_arrays
 from sc_lab.sed.dust import attenuation_curve
 from sc_lab.sed.filters import Filter, get_filter, get_filters
 from sc_lab.sed.model import SedModel
@@ -287,7 +287,7 @@ def basis_of(model: SedModel, filters: Sequence[Filter]) -> Basis:
 _LOCK = threading.RLock()
 _KEPT: OrderedDict[str, BandTables] = OrderedDict()
 _BUILDING: dict[str, threading.Lock] = {}
-_limit = 600_000_000
+_limit = 400_000_000
 
 
 def set_memory_limit(n_bytes: int) -> None:
@@ -296,7 +296,7 @@ def set_memory_limit(n_bytes: int) -> None:
     Parameters
     ----------
     n_bytes : int
-        Bytes; those not used for the longest time are dropped beyond it. 600 MB at first.
+        Bytes; those not used for the longest time are dropped beyond it. 400 MB at first.
     """
     global _limit  # noqa: PLW0603 - one cache for the process, and this is its one setting
     with _LOCK:
@@ -381,7 +381,7 @@ def make_tables(
     nodes = _checked_a_v(model, a_v_range, n_av)
     kept_u = _log_u_indices(model, log_u_range)
     decisive = [
-        CODE_VERSION, [str(each) for each in model.spectral_key], [each.digest for each in curves], v_filter().digest,
+        code_version(), [str(each) for each in model.spectral_key], [each.digest for each in curves], v_filter().digest,
         [x.hex() for x in (frame.z, frame.luminosity_distance, frame.age_of_universe)], [x.hex() for x in nodes.tolist()],
         kept_u.tolist(),
     ]  # fmt: skip
@@ -532,7 +532,8 @@ def _add_nebular(
         if basis.line_wavelength.size:
             lines = basis.lines[i, kept_u, :n_row].reshape(-1, basis.line_wavelength.size)
             fluxes = fluxes + _project_lines(lines, weights, line_dust)
-        nebular[:, i] = np.einsum("kr,urab->kuab", bins.nebular[:, :n_row], fluxes.reshape(shape), optimize=True)
+        by_bin = bins.nebular[:, :n_row] @ fluxes.reshape(shape[0], n_row, -1)
+        nebular[:, i] = by_bin.reshape(shape[0], -1, *shape[2:]).swapaxes(0, 1)
 
 
 def _extent(rows: FloatArray) -> tuple[int, int]:
@@ -563,5 +564,6 @@ def _project(
 def _project_lines(lines: FloatArray, weights: Functionals, transmission: FloatArray) -> FloatArray:
     """Return fluxes (n, n_av, n_band) of lines (n, n_line) through dust (n_av, n_line)."""
     absorbed = lines @ (1.0 - transmission).T
-    through = np.einsum("nl,al,lb->nab", lines, transmission, weights.lines, optimize=True)
+    both = transmission.T[:, :, None] * weights.lines[:, None, :]
+    through = (lines @ both.reshape(lines.shape[1], -1)).reshape(lines.shape[0], *both.shape[1:])
     return np.asarray(through + absorbed[:, :, None] * weights.dust)
