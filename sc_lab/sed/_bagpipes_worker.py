@@ -359,6 +359,15 @@ def _answer(galaxy: Any, fit: Any, job: dict[str, Any], progress: Progress) -> d
 # ---- the job ---------------------------------------------------------------------------------------------------------
 
 
+def _has_multinest() -> bool:
+    """Say whether pymultinest finds the library that it wraps; without it the import prints, or exits."""
+    try:
+        importlib.import_module("pymultinest")
+    except (ImportError, OSError, RuntimeError, SystemExit):
+        return False
+    return True
+
+
 def run(folder: Path, send: Event) -> None:
     """Do the job in ``folder``."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -367,14 +376,14 @@ def run(folder: Path, send: Event) -> None:
         raise RefusedError(msg)
     sys.path[:] = [*job["sys_path"], *(entry for entry in sys.path if entry not in job["sys_path"])]
     send("progress", source=0, calls=0, fraction=0.0)
-    bagpipes = import_bagpipes(folder / "grids")
-    fit_module: Any = sys.modules["bagpipes.fitting.fit"]
-    if job["sampler"] == "multinest" and not fit_module.multinest_available:
+    if job["sampler"] == "multinest" and not _has_multinest():
         msg = (
             "sampler='multinest' needs the MultiNest library itself, which pymultinest does not find (bagpipes would "
             "quietly use nautilus instead); install libmultinest, or give sampler='nautilus'"
         )
         raise RefusedError(msg)
+    bagpipes = import_bagpipes(folder / "grids")
+    fit_module: Any = sys.modules["bagpipes.fitting.fit"]
     if job["sampler"] == "nautilus" and not fit_module.nautilus_available:
         msg = "sampler='nautilus' needs the package nautilus-sampler; install it: pip install nautilus-sampler"
         raise RefusedError(msg)

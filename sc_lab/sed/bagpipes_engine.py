@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 from astropy.cosmology import FLRW
@@ -23,12 +22,13 @@ from sc_lab.sed._bagpipes_process import CANCELLED, Report, check_sampler, run_j
 from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms, step_terms
 from sc_lab.sed._continuity import StudentT
 from sc_lab.sed._frame import CM_PER_MPC, frame_at
-from sc_lab.sed.filters import Filter, get_filters
+from sc_lab.sed._photometry import check_photometry
+from sc_lab.sed.filters import Filter
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Fixed, Priors
 from sc_lab.sed.results import SedFit, SedFits
 from sc_lab.sed.tables import v_filter
-from sc_lab.units import FloatArray, value_in
+from sc_lab.units import FloatArray
 
 __all__ = ["fit_with_bagpipes"]
 
@@ -159,20 +159,21 @@ def fit_with_bagpipes(
     """
     check_sampler(sampler, n_live)
     model = replace(SedModel() if model is None else model, mode="compat")
-    curves = tuple(get_filters(bands) if filters is None else filters)
-    values, errors = _data(flux, flux_err, len(curves))
-    one = values.ndim == 1
-    values, errors = np.atleast_2d(values), np.atleast_2d(errors)
-    shape = None if shape_err is None else np.broadcast_to(value_in(shape_err, u.one, "shape_err"), values.shape)
-    redshifts = np.broadcast_to(value_in(z, u.one, "z"), values.shape[:1])
-    mpc = None if distance is None else float(value_in(distance, u.Mpc, "distance"))
+    data = check_photometry(
+        flux, flux_err, bands if filters is None else filters, z,
+        shape_err=shape_err, error_floor=error_floor, distance=distance,
+    )  # fmt: skip
+    names = data.bands if filters is None else tuple(str(band) for band in bands)
+    values, errors, curves, mpc = data.flux, data.flux_err, data.filters, data.distance
+    shape = None if shape_err is None else data.shape_err
     seeds = np.random.default_rng(rng).integers(2**31, size=len(values))
     each = [priors] * len(values) if priors is None or isinstance(priors, Priors) else list(priors)
     sources = [
         _source(
             values[k],
-            _widened(values[k], errors[k], error_floor, None if shape is None else shape[k]),
-            float(redshifts[k]),
+            _widened(values[k], errors[k], data.error_floor, data.shape_err[k]),
+            data.used[k],
+            float(data.z[k]),
             model,
             each[k] or Priors(),
             continuity or StudentT(),
@@ -195,13 +196,13 @@ def fit_with_bagpipes(
     files["v_rest.txt"] = (v_filter().wavelength, v_filter().throughput)
     runner = _Runner(common, files, library_arrays(model.loaded_library), model, curves)
     answers = runner.run(sources, _Watch(len(sources), progress, report), cancel, executor)
-    said = _said(shape_err is not None, n_live)
+    said = (*data.cautions, *_said(shape is not None, n_live))
     fits = [
         _result(
             source,
             answer,
             errors[k],
-            tuple(bands),
+            names,
             model,
             curves,
             said,
@@ -209,50 +210,26 @@ def fit_with_bagpipes(
             continuity or StudentT(),
             distance=mpc,
             cosmology=cosmology,
-            error_floor=error_floor,
-            shape_err=None if shape is None else np.array(shape[k]),
+            error_floor=data.error_floor,
+            shape_err=None if shape is None else shape[k],
         )
         for k, (source, answer) in enumerate(zip(sources, answers, strict=True))
     ]
-    return fits[0] if one else SedFits(fits)
+    return SedFits(fits) if data.many else fits[0]
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------
 
 
-def _data(flux: Any, flux_err: Any, n_band: int) -> tuple[FloatArray, FloatArray]:
-    """Return fluxes and errors in nJy."""
-    values, errors = value_in(flux, u.nJy, "flux"), value_in(flux_err, u.nJy, "flux_err")
-    if values.ndim not in (1, 2) or values.shape[-1] != n_band:
-        msg = f"flux has the shape {values.shape}; give ({n_band},) or (n_source, {n_band}), a column for each band"
-        raise InputError(msg)
-    if errors.shape not in (values.shape, values.shape[-1:], ()):
-        msg = (
-            f"flux_err has the shape {errors.shape}, flux {values.shape}; give an error for each flux, or for each band"
-        )
-        raise InputError(msg)
-    errors = np.array(np.broadcast_to(errors, values.shape))
-    used = np.isfinite(values) & ~np.isnan(errors)
-    if bool((errors[used] <= 0).any()):
-        msg = (
-            "flux_err holds a zero or a negative number; give errors above 0, and NaN fluxes where nothing was observed"
-        )
-        raise InputError(msg)
-    if not used.any(axis=-1).all():
-        msg = "a source has no band with a flux and an error; nothing can be fitted: leave it out or unmask a band"
-        raise InputError(msg)
-    return values, errors
-
-
-def _widened(flux: FloatArray, error: FloatArray, floor: float, shape: FloatArray | None) -> FloatArray:
+def _widened(flux: FloatArray, error: FloatArray, floor: float, shape: FloatArray) -> FloatArray:
     """Return errors with the floor, and the error common to all bands taken as if it were each band's own."""
-    fraction = floor**2 + (0.0 if shape is None else np.nan_to_num(shape) ** 2)
-    return np.sqrt(error**2 + fraction * flux**2)
+    return np.sqrt(error**2 + (floor**2 + shape**2) * np.nan_to_num(flux) ** 2)
 
 
 def _source(
     flux: FloatArray,
     error: FloatArray,
+    used: npt.NDArray[np.bool_],
     z: float,
     model: SedModel,
     priors: Priors,
@@ -276,8 +253,6 @@ def _source(
     if not any(isinstance(value, dict) for value in parameters.values()):
         msg = "every parameter is fixed, so that there is nothing to fit; leave at least one free"
         raise InputError(msg)
-    # An infinite error weighs nothing, but has no logarithm: the band is left out like one that was not observed.
-    used = np.isfinite(flux) & np.isfinite(error)
     job = {
         "flux": flux[used].tolist(),
         "error": error[used].tolist(),
