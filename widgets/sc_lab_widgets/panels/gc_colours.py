@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import ipywidgets as ui
 import numpy as np
 from bokeh.models import BoxAnnotation, ColumnDataSource, LayoutDOM, PointDrawTool
 
-from sc_lab.errors import ScLabError
+from sc_lab.colours import gc_tracks
+from sc_lab.errors import OptionalDependencyError, ScLabError
 from sc_lab.population import Vertices
 from sc_lab_widgets._figures import PlanePlot, limits, new_figure
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import ORANGE
+from sc_lab_widgets.panels.gc_tracks import TrackLayer
+from sc_lab_widgets.panels.picker_background import Background
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
 
 __all__ = ["GCColourPanel"]
+
+#: Redshift of Abell S1063, the lens of the paper.
+_Z_LENS = 0.351
 
 
 def _rectangle(vertices: Vertices) -> tuple[float, float, float, float] | None:
@@ -37,11 +50,43 @@ class GCColourPanel(Panel):
     """F150W−F200W against F200W−F356W; members of the box are taken for globular clusters of the lens.
 
     Drag the box, its edges or its corners; a box that is no upright rectangle has its
-    vertices dragged. See `Panel` for the parameters.
+    vertices dragged. The tracks are those of stellar populations at the redshift of the lens
+    (`sc_lab.colours.gc_tracks`): ``gc_tracks`` shows or hides them, ``z_lens`` moves them. They
+    are made beside the work, once for a redshift. See `Panel` for the parameters.
+
+    Attributes
+    ----------
+    tracks : QTable or None
+        The tracks drawn; None before there are any, or without a stellar library.
     """
 
     title = "Globular-cluster colours"
     settings = ("gc_cut", "gc_box")
+
+    def _make_view_controls(self) -> dict[str, Any]:
+        self.tracks: QTable | None = None
+        self._asked: float | None = math.nan  # nothing yet, not even that none are wanted
+        self._lacking = ""
+        self._background = Background(self._without_tracks)
+        return {
+            "gc_tracks": ui.Checkbox(
+                value=True,
+                description="tracks in the colour plot",
+                tooltip="colours of stellar populations of one age at the redshift of the lens",
+                indent=False,
+                layout={"width": "auto"},
+            ),
+            "z_lens": ui.BoundedFloatText(
+                value=_Z_LENS,
+                min=0.01,
+                max=3.0,
+                step=0.01,
+                description="their lens at z",
+                tooltip="redshift of the lens, for the tracks in the colour plot",
+                style={"description_width": "7.5em"},
+                layout={"width": "auto"},
+            ),
+        }
 
     def _build(self) -> LayoutDOM:
         host = self.host
@@ -78,6 +123,7 @@ class GCColourPanel(Panel):
             visible=False,
         )
         plot.add_tools(PointDrawTool(renderers=[self.handles], add=False))
+        self.track_layer = TrackLayer(plot)
         for side in ("left", "right", "bottom", "top"):
             self.box.on_change(side, self._box_moved)
         self.vertices.on_change("data", self._vertex_moved)
@@ -93,7 +139,45 @@ class GCColourPanel(Panel):
         for span, values, side in ((plot.x_range, planes["x"], box[:, 0]), (plot.y_range, planes["y"], box[:, 1])):
             start, end = _frame(values, side)
             span.update(start=start, end=end)
-        plot.title.text = self.title if self.host.population.has_gc_colours else "no clump has F150W, F200W and F356W"
+        self._entitle()
+
+    def _entitle(self) -> None:
+        known = self.host.population.has_gc_colours
+        text = (self.title if known else "no clump has F150W, F200W and F356W") + self._lacking
+        plot = self.figures["gc_colours"]
+        if plot.title.text != text:
+            plot.title.text = text
+
+    def _refine(self) -> None:
+        wanted = self.view_controls["z_lens"].value if self.view_controls["gc_tracks"].value else None
+        if wanted == self._asked:
+            return
+        self._asked = wanted
+        if wanted is None:
+            self._background.forget("tracks")
+            self.track_layer.hide()
+        else:
+            self._background.ask("tracks", partial(gc_tracks, wanted), self._draw_tracks)
+
+    def _draw_tracks(self, tracks: QTable) -> None:
+        self.tracks, self._lacking = tracks, ""
+        self._in_one_message(partial(self.track_layer.show, tracks))
+
+    def _without_tracks(self, error: BaseException) -> None:
+        """Say why there are no tracks; the rest of the panel works without."""
+        self.tracks = None
+        missing = isinstance(error, OptionalDependencyError | OSError)
+        self._lacking = f" (no tracks: {'no stellar library' if missing else 'see the message'})"
+        self.message.report(error)
+        self._in_one_message(self.track_layer.hide)
+
+    def _in_one_message(self, change: Any) -> None:
+        pane = self.host.pane
+        with nullcontext() if pane is None else pane.hold():
+            change()
+            self._entitle()
+        if pane is not None:
+            pane.flush()
 
     def _box_moved(self, _attr: str, _old: Any, _new: Any) -> None:
         box = self.box
@@ -175,3 +259,8 @@ class GCColourPanel(Panel):
 
     def _call(self) -> str:
         return "population.gc_contaminant"
+
+    def close(self) -> None:
+        """Free the widgets and subscriptions, and stop waiting for tracks."""
+        self._background.close()
+        super().close()
