@@ -166,9 +166,10 @@ def _fine(
         part = (points - nodes[right - 1]) / (nodes[right] - nodes[right - 1])
         flux[first:last, b] = np.bincount(right - 1, values * (1.0 - part), nodes.size)
         flux[first:last, b] += np.bincount(right, values * part, nodes.size)
-        at = basis.line_wavelength
-        if at.size:
+        seen = (basis.line_wavelength >= rest[0]) & (basis.line_wavelength <= rest[-1])
+        if seen.any():
+            at = basis.line_wavelength[seen]
             # A line of the Lyman series falls a hair to the blue of its own edge, where its own atoms absorb.
-            lines[:, b] = np.interp(at, rest, each.throughput, left=0.0, right=0.0) * at / norm
-            lines[:, b] *= igm_transmission(at * (1.0 - 1e-6), z_igm)
+            lines[seen, b] = np.interp(at, rest, each.throughput) * at / norm
+            lines[seen, b] *= igm_transmission(at * (1.0 - 1e-6), z_igm)
     return flux, lines, pivot

@@ -114,19 +114,27 @@ def model_fluxes(
         msg = "there are no bands; give at least one"
         raise InputError(msg)
     basis, bins = basis_of(model, curves), age_bins(model)
-    last = None if with_v else -1
+    order: list[Any] = []
     blocks: list[FloatArray] = []
-    order = []
-    for rows, frame, sources in _by_redshift(model, z, parameters, distance, cosmology):
-        weights = functionals_at(model, basis, curves, v_filter(), frame)
-        blocks += [_fluxes(model, basis, bins, weights, part)[:, :last] for part in sources.batches()]
-        order.append(rows)
+    weights: tuple[Frame, Functionals] | None = None
+    for batch in _batches(_by_redshift(model, z, parameters, distance, cosmology)):
+        # Light leaves a source whatever its redshift: one product for the batch, then the filters of each redshift.
+        emerging = _emerging(model, basis, bins, _joined([sources for _, _, sources in batch]))
+        start = 0
+        for rows, frame, sources in batch:
+            if weights is None or weights[0] is not frame:
+                weights = frame, functionals_at(model, basis, curves, v_filter(), frame)
+            light, lines, absorbed = (part[start : start + len(sources)] for part in emerging)
+            seen = weights[1]
+            blocks.append(light @ seen.flux + lines @ seen.lines + absorbed[:, None] * seen.dust)
+            order.append(rows)
+            start += len(sources)
     if not blocks:
         return np.zeros((0, len(curves) + with_v))
     stacked = np.concatenate(blocks)
     result = np.empty_like(stacked)
     result[np.concatenate(order)] = stacked
-    return result
+    return result if with_v else result[:, :-1]
 
 
 def model_spectra(
@@ -200,6 +208,33 @@ def model_spectra(
 
 
 # ---- parameters --------------------------------------------------------------------------
+def _joined(parts: Sequence[_Sources]) -> _Sources:
+    """Return several lists of sources as one; histories may reach over different numbers of bins of age."""
+    if len(parts) == 1:
+        return parts[0]
+    n_bin = max(each.weights.shape[1] for each in parts)
+    weights = [np.pad(each.weights, ((0, 0), (0, n_bin - each.weights.shape[1]))) for each in parts]
+    rest = [name for name in _Sources.__dataclass_fields__ if name != "weights"]
+    columns = {name: np.concatenate([getattr(each, name) for each in parts]) for name in rest}
+    return _Sources(weights=np.concatenate(weights), **columns)
+
+
+def _batches(groups: Iterator[tuple[Any, Frame, _Sources]]) -> Iterator[list[tuple[Any, Frame, _Sources]]]:
+    """Collect the sources of several redshifts until a batch is full; cut those of one redshift that overfill it."""
+    batch: list[tuple[Any, Frame, _Sources]] = []
+    held = 0
+    for rows, frame, sources in groups:
+        for start in range(0, len(sources), _BATCH):
+            part = rows[start : start + _BATCH], frame, sources.part(slice(start, start + _BATCH))
+            if held + len(part[2]) > _BATCH:
+                yield batch
+                batch, held = [], 0
+            batch.append(part)
+            held += len(part[2])
+    if batch:
+        yield batch
+
+
 def _by_redshift(
     model: SedModel, z: Any, parameters: Mapping[str, Any], distance: Any, cosmology: FLRW | None
 ) -> Iterator[tuple[Any, Frame, _Sources]]:
@@ -375,12 +410,6 @@ def _emerging(
         absorbed = absorbed + (lines - through).sum(axis=1)
         lines = through
     return light, lines, absorbed
-
-
-def _fluxes(model: SedModel, basis: Basis, bins: AgeBins, weights: Functionals, sources: _Sources) -> FloatArray:
-    """Return band fluxes, V last."""
-    light, lines, absorbed = _emerging(model, basis, bins, sources)
-    return np.asarray(light @ weights.flux + lines @ weights.lines + absorbed[:, None] * weights.dust)
 
 
 def _spectra(model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources) -> FloatArray:
