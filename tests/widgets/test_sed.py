@@ -12,13 +12,15 @@ import pytest
 from astropy.table import QTable
 from sc_lab_widgets import SedPanel, Workbench
 from sc_lab_widgets._saving import figure_data
-from sc_lab_widgets.panels import sed_choice
-from sc_lab_widgets.panels.sed_choice import Choice, fit_code
+from sc_lab_widgets.panels import sed_apply, sed_choice
+from sc_lab_widgets.panels.sed_call import fit_code
+from sc_lab_widgets.panels.sed_choice import Choice, choice_from, settings_of
 from sc_lab_widgets.panels.sed_corner import CornerView
 from sc_lab_widgets.panels.sed_curves import curves_of
-from sc_lab_widgets.panels.sed_light import Light, Lights, bands_of
+from sc_lab_widgets.panels.sed_light import Light, Lights
 
 from sc_lab import sed
+from sc_lab.clumps import SedSettings
 from sc_lab.errors import InputError
 from sc_lab.sed import judging
 from sc_lab.sed.model import SedModel
@@ -54,7 +56,7 @@ def stand_in(calls):
     def fit_photometry(flux, flux_err, bands, z, **options):
         flux, error = (np.asarray(u.Quantity(each).to_value(u.nJy)) for each in (flux, flux_err))
         calls.append({"flux": flux, "bands": tuple(bands), "z": z, **options})
-        rng, n = np.random.default_rng(options["rng"]), 500
+        rng, n = np.random.default_rng([options["rng"], *options["streams"]]), 500
         priors = options.get("priors") or Priors()
         log_mass = rng.normal(6 + np.log10(np.nanmedian(np.abs(flux))), 0.1, n)
         samples = {
@@ -130,7 +132,7 @@ def _validated(catalog):
 
 
 # ---- the light of a row ----------------------------------------------------------------------------------------------
-def test_fluxes_and_magnitudes_of_the_same_light_agree(catalog):
+def test_fluxes_and_magnitudes_of_the_same_light_agree():
     """M = 31.4 - 2.5 log10(flux / nJy), and an error of e mag is a fraction e / 1.0857 of the flux."""
     fluxes = table()
     magnitudes = fluxes.copy()
@@ -140,7 +142,7 @@ def test_fluxes_and_magnitudes_of_the_same_light_agree(catalog):
         magnitudes[f"mag_{band.lower()}_err"] = 2.5 / np.log(10) * error / flux * u.mag
         magnitudes.remove_columns([f"flux_{band.lower()}", f"flux_{band.lower()}_err"])
     with Session(_validated(fluxes)) as one, Session(_validated(magnitudes)) as two:
-        a, b = (Lights(lambda _band: True).of(_population(each), 0) for each in (one, two))
+        a, b = (Lights().of(_population(each), 0) for each in (one, two))
     np.testing.assert_allclose(a.flux, b.flux, rtol=1e-12)  # rounding of the logarithm
     np.testing.assert_allclose(a.flux_err, b.flux_err, rtol=1e-12)
     assert a.bands == b.bands == BANDS
@@ -157,15 +159,9 @@ def test_a_magnitude_limit_is_no_flux_with_a_third_of_the_limit_as_error():
     out["mag_f150w"], out["mag_f150w_err"] = [28.9] * u.mag, [np.nan] * u.mag
     out["mag_f150w_is_limit"] = [True]
     with Session(_validated(out)) as session:
-        light = Lights(lambda _band: True).of(_population(session), 0)
+        light = Lights().of(_population(session), 0)
     assert light.flux[0] == 0.0
     assert light.flux_err[0] == pytest.approx(10.0 / 3)  # 28.9 mag are 10 nJy
-
-
-def test_bands_come_from_columns_of_fluxes_or_magnitudes(catalog):
-    assert bands_of(table()) == BANDS
-    assert "F150W" in bands_of(catalog)
-    assert not any("ERR" in band or "SHAPE" in band for band in bands_of(catalog))
 
 
 def test_a_band_without_filter_curve_is_left_out_and_said(calls):
@@ -382,6 +378,50 @@ def test_the_shape_error_goes_to_the_fit(calls):
     panel = SedPanel(_validated(out))
     assert calls[-1]["shape_err"] == 0.07
     assert "shape_err=0.07" in panel.code()
+    panel.close()
+
+
+def test_to_the_list_and_back_a_choice_stays_the_same():
+    choice = Choice(
+        tau=10.0,
+        mode="compat",
+        attenuation="smc",
+        nebular=False,
+        error_floor=0.1,
+        limits=(("age", (5.0, 13000.0)), ("metallicity", (0.01, 1.0))),
+        left_out=frozenset({"F150W"}),
+    )
+    assert choice_from(settings_of(choice, SedSettings(seed=7))) == choice
+    assert settings_of(choice, SedSettings(seed=7, n_draws=50)).n_draws == 50
+    with pytest.raises(InputError, match="redshifts of its catalogue"):
+        settings_of(replace(choice, z=3.0), SedSettings())
+
+
+def test_the_panel_begins_with_the_settings_of_the_list_and_goes_to_it_as_one_step(calls, monkeypatch):
+    asked = []
+
+    def refit(session, settings, *, ids=None):
+        asked.append((settings, ids))
+        return True
+
+    monkeypatch.setattr(sed_apply, "refit_seds", refit)
+    panel = SedPanel(_validated(table()))
+    panel.host.select([0])
+    panel.controls.tau.value = 10.0
+    panel.toggle("F115W")
+    panel.apply.one.click()
+    panel.apply.all.click()
+    (settings, ids), (every, none) = asked
+    assert ids == ["c0"]
+    assert none is None
+    assert settings == every == SedSettings(model=SedModel(tau=10.0), excluded=("F115W",))
+    panel.controls.redshift.value = 3.0
+    panel.apply.all.click()
+    assert "redshifts of its catalogue" in panel.message.text
+    panel.host.select([2])
+    panel.apply.one.click()
+    assert "c2 has no redshift" in panel.message.text
+    assert len(asked) == 2
     panel.close()
 
 

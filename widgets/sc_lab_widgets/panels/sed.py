@@ -12,12 +12,15 @@ from bokeh.layouts import column, row
 from bokeh.models import LayoutDOM
 
 from sc_lab.errors import InputError, ScLabError
+from sc_lab.session.refitting import standing_settings
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._keys import KeyBoard
 from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets.panels.picker_controls import make_button
-from sc_lab_widgets.panels.sed_choice import Choice, fit_code
+from sc_lab_widgets.panels.sed_apply import Apply
+from sc_lab_widgets.panels.sed_call import fit_code
+from sc_lab_widgets.panels.sed_choice import choice_from, settings_of
 from sc_lab_widgets.panels.sed_controls import BAND, choice_of, make_controls, make_sidebar, set_controls
 from sc_lab_widgets.panels.sed_corner import CornerView
 from sc_lab_widgets.panels.sed_curves import curves_of
@@ -30,7 +33,9 @@ from sc_lab_widgets.panels.sed_words import as_html, sentences, title_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sc_lab.clumps import SedSettings
     from sc_lab_widgets._host import Host
+    from sc_lab_widgets.panels.sed_choice import Choice
 
 __all__ = ["SedPanel"]
 
@@ -62,6 +67,8 @@ class SedPanel(Panel):
         ``sed``, ``sed_residuals``, ``sed_sfh`` and ``sed_corner``.
     judge : Judge
         The check with bagpipes.
+    apply : Apply
+        The step from this clump to the list.
     sidebar, toolbar : Widget
         The column of controls, and the row of buttons with the numbers, for a workbench to place.
 
@@ -75,8 +82,8 @@ class SedPanel(Panel):
     title = "SED"
 
     def __init__(self, source: Any = None, *, host: Host | None = None, **start: Any) -> None:
-        self._pivots: dict[str, float] = {}
-        self.lights = Lights(self._has_curve)
+        self._pivots: tuple[tuple[str, ...], np.ndarray] = ((), np.zeros(0))
+        self.lights = Lights()
         self.engine = Engine(self._failed)
         self._id = ""
         self._selected: list[str] = []
@@ -93,13 +100,15 @@ class SedPanel(Panel):
         population = self.host.population
         has = self.lights.has_light(population)
         ids = [population.ids[i] for i in np.flatnonzero(has)] if population.n <= _LISTED else []
-        return make_controls(self.lights.bands, ids, alone=self._own_host)
+        self._usual = choice_from(self._standing)
+        return make_controls(self.lights.bands, ids, self._usual, alone=self._own_host)
 
     def _build(self) -> LayoutDOM:
         self.view, self.corner = SedView(self._click_band), CornerView()
         self.figures.update(self.view.figures)
         self.figures["sed_corner"] = self.corner.figure
         self.judge = Judge(self._shown_fit, self._take_judged, self._report)
+        self.apply = Apply(self.session, self._settings, self._report)
         self._words, self._table = ui.HTML(), ui.HTML()
         buttons = {
             "previous": ("◀", "previous candidate ([)", lambda: self._step(-1)),
@@ -111,7 +120,10 @@ class SedPanel(Panel):
         # Room for the texts is kept free: a line that comes between two clicks must not move the figures under them.
         self.toolbar: ui.Widget = ui.VBox(
             [
-                ui.Box([*self.buttons.values(), self.judge.widget], layout=ui.Layout(flex_flow="row wrap")),
+                ui.Box(
+                    [*self.buttons.values(), self.apply.widget, self.judge.widget],
+                    layout=ui.Layout(flex_flow="row wrap"),
+                ),
                 ui.Box([self._words], layout=ui.Layout(min_height="58px")),
             ]
         )
@@ -176,9 +188,14 @@ class SedPanel(Panel):
         """What the controls say for the clump that is shown."""
         return choice_of(
             self.view_controls,
+            library=self._usual.library,
             z=self._own_z.get(self._id),
-            left_out=self._left_out.get(self._id, frozenset()),
+            left_out=self._out(),
         )
+
+    def _out(self) -> frozenset[str]:
+        """Return the bands that are left out of this clump."""
+        return self._left_out.get(self._id, self._usual.left_out)
 
     def toggle(self, band: str) -> None:
         """Leave a band of this clump out of the fit, or take it back in.
@@ -198,15 +215,16 @@ class SedPanel(Panel):
         if band not in bands:
             msg = f"{self._id or 'nothing'} has no light in {band!r}; it has {', '.join(bands) or 'none'}"
             raise InputError(msg)
-        self._left_out[self._id] = self._left_out.get(self._id, frozenset()) ^ {band}
+        self._left_out[self._id] = self._out() ^ {band}
         self._paint(self._guarded_refresh)
 
     def reset(self) -> None:
-        """Take every control back to its usual value, and this clump's bands and redshift to the catalogue's."""
+        """Take every control back to the settings of the list, and this clump's bands and redshift too."""
+        self._usual = choice_from(self._standing)
         self._left_out.pop(self._id, None)
         self._own_z.pop(self._id, None)
         with self._followed():
-            set_controls(self.view_controls, Choice())
+            set_controls(self.view_controls, self._usual)
         self._paint(self._guarded_refresh)
 
     @contextmanager
@@ -234,6 +252,15 @@ class SedPanel(Panel):
             return
         super()._view_changed(change)
 
+    @property
+    def _standing(self) -> SedSettings:
+        """What the SEDs of the list are fitted with."""
+        return standing_settings(self.session.document, self.session.current_catalog)
+
+    def _settings(self, every: bool) -> tuple[SedSettings, list[str] | None]:
+        self._fittable()
+        return settings_of(self.choice, self._standing), None if every else [self._id]
+
     def _click_band(self, band: str) -> None:
         self._guarded(lambda: self.toggle(band))
 
@@ -252,19 +279,13 @@ class SedPanel(Panel):
             pane.flush()
 
     # ---- updates -----------------------------------------------------------------------------
-    def _has_curve(self, band: str) -> bool:
-        """Return whether there is a filter curve, and remember where the band lies [micron]."""
+    def _pivots_of(self, light: Light) -> np.ndarray:
+        """Return where the bands lie [micron]."""
         from sc_lab.sed.filters import get_filter
 
-        if band not in self._pivots:
-            try:
-                self._pivots[band] = float(get_filter(band).pivot) / 1e4
-            except ScLabError:
-                self._pivots[band] = float("nan")
-        return bool(np.isfinite(self._pivots[band]))
-
-    def _pivots_of(self, light: Light) -> np.ndarray:
-        return np.array([self._pivots[band] for band in light.bands], dtype=float)
+        if self._pivots[0] != light.bands:
+            self._pivots = (light.bands, np.array([get_filter(band).pivot for band in light.bands]) / 1e4)
+        return self._pivots[1]
 
     def _update(self) -> None:
         self.engine.note_gesture()
@@ -472,6 +493,7 @@ class SedPanel(Panel):
         """Free the widgets, the worker, bagpipes and the subscriptions."""
         self.engine.close()
         self.judge.close()
+        self.apply.close()
         super().close()
         for part in (self.toolbar, self.sidebar):
             close_tree(part)

@@ -1,20 +1,35 @@
-"""What the SED panel fits with: the choices of its controls as one value, as a call and as text of that call."""
+"""What the SED panel fits with: the choices of its controls as one value, and as settings of a whole list."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-import astropy.units as u
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.sed.model import SedModel
+from sc_lab_widgets.panels.sed_light import LEAST
 
 if TYPE_CHECKING:
+    from sc_lab.clumps import SedSettings
     from sc_lab_widgets.panels.sed_light import Light
 
-__all__ = ["ATTENUATIONS", "LIMITS", "MODES", "OLDEST", "SFHS", "TAUS", "Choice", "fit_code", "fit_light"]
+__all__ = [
+    "ATTENUATIONS",
+    "LIMITS",
+    "MODES",
+    "OLDEST",
+    "SFHS",
+    "TAUS",
+    "Choice",
+    "choice_from",
+    "make_priors",
+    "priors_of",
+    "settings_of",
+]
 
 #: Star-formation histories, by the name that `sc_lab.sed.fit_photometry` knows, with how they are shown.
 SFHS: Final = {"exponential": "exponential", "constant": "constant", "burst": "burst", "continuity": "continuity"}
@@ -38,7 +53,6 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
 }
 #: Priors that are uniform in the logarithm.
 _LOG: Final = frozenset({"metallicity"})
-_SEED: Final = 1
 
 
 @dataclass(frozen=True)
@@ -97,25 +111,105 @@ class Choice:
         if not (np.isfinite(z) and z > 0):
             return f"{light.id} has no redshift, so no SED can be fitted: give one with the redshift slider"
         n, there = int(self.used(light).sum()), int(light.observed.sum())
-        if n >= 2:
+        if n >= LEAST:
             return ""
         few = f"is observed in {there} band{'' if there == 1 else 's'}"
-        words = few if there < 2 else f"has {n} of its {there} bands left"
+        words = few if there < LEAST else f"has {n} of its {there} bands left"
         curve = f" ({', '.join(light.unknown)} without a filter curve)" if light.unknown else ""
-        return f"{light.id} {words}{curve}, and an SED needs at least 2"
+        return f"{light.id} {words}{curve}, and an SED needs at least {LEAST}"
 
     def spare(self) -> Choice:
         """Return the choice without what belongs to one clump alone."""
         return replace(self, z=None, left_out=frozenset())
 
 
-def _fluxes(light: Light, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
-    """Return fluxes and errors with NaN for what is left out: the bands stay, and with them the tables."""
-    used = choice.used(light)
-    return np.where(used, light.flux, np.nan), np.where(used, light.flux_err, np.nan)
+def settings_of(choice: Choice, before: SedSettings) -> SedSettings:
+    """Return the settings of a clump list that a choice stands for.
+
+    Parameters
+    ----------
+    choice : Choice
+        The choice.
+    before : SedSettings
+        What stands: number of draws, seed and second history stay.
+
+    Returns
+    -------
+    SedSettings
+        The settings.
+
+    Raises
+    ------
+    InputError
+        If the choice is of one clump alone, by a redshift of its own.
+    """
+    if choice.z is not None:
+        msg = "the list has the redshifts of its catalogue; take this one back first (Reset), or mend the catalogue"
+        raise InputError(msg)
+    priors = priors_of(choice)
+    # Without an exponential history its time stays what it is by default: it decides nothing.
+    tau = choice.tau if choice.sfh == "exponential" else SedModel.tau
+    model = SedModel(
+        sfh=choice.sfh,  # type: ignore[arg-type]  # checked by the model itself
+        mode=choice.mode,  # type: ignore[arg-type]
+        attenuation=choice.attenuation,  # type: ignore[arg-type]
+        library=choice.library,
+        nebular=choice.nebular,
+        tau=tau,
+    )
+    second = before.second_tau if choice.sfh == "exponential" and before.second_tau != model.tau else None
+    return dataclasses.replace(
+        before,
+        model=model,
+        priors=make_priors(priors) if priors else None,
+        error_floor=choice.error_floor,
+        excluded=tuple(sorted(choice.left_out)),
+        second_tau=second,
+    )
 
 
-def _priors(choice: Choice) -> dict[str, tuple[str, float, float]]:
+def choice_from(settings: SedSettings) -> Choice:
+    """Return the choice that settings of a clump list stand for, as far as the panel has controls for them.
+
+    Parameters
+    ----------
+    settings : SedSettings
+        The settings.
+    """
+    model, limits = settings.model, []
+    for name, usual in LIMITS.items() if settings.priors is not None else ():
+        prior = getattr(settings.priors, name)
+        if type(prior).__name__ == ("LogUniform" if name in _LOG else "Uniform"):
+            reach = (float(prior.low), OLDEST if name == "age" and math.isinf(prior.high) else float(prior.high))
+            if reach != usual:
+                limits.append((name, reach))
+    return Choice(
+        sfh=model.sfh,
+        tau=float(model.tau),
+        mode=model.mode,
+        attenuation=model.attenuation,
+        library=model.library if isinstance(model.library, str) else "bc03",
+        nebular=model.nebular,
+        error_floor=settings.error_floor,
+        limits=tuple(limits),
+        left_out=frozenset(settings.excluded),
+    )
+
+
+def make_priors(priors: dict[str, tuple[str, float, float]]) -> Any:
+    """Return the priors that `priors_of` tells of.
+
+    Parameters
+    ----------
+    priors : dict
+        Kind and limits by parameter.
+    """
+    from sc_lab import sed
+
+    return sed.Priors(**{name: getattr(sed, kind)(low, high) for name, (kind, low, high) in priors.items()})
+
+
+def priors_of(choice: Choice) -> dict[str, tuple[str, float, float]]:
     """Return the priors that differ from the usual ones: kind and limits by parameter."""
     out = {}
     for name, (low, end) in choice.limits:
@@ -126,109 +220,3 @@ def _priors(choice: Choice) -> dict[str, tuple[str, float, float]]:
             raise InputError(msg)
         out[name] = ("LogUniform" if name in _LOG else "Uniform", low, high)
     return out
-
-
-def _words(choice: Choice) -> dict[str, Any]:
-    """Return the keywords of the call that need no import."""
-    words: dict[str, Any] = {"sfh": choice.sfh}
-    if choice.sfh == "exponential":
-        words["tau"] = choice.tau
-    words |= {
-        "mode": choice.mode,
-        "library": choice.library,
-        "attenuation": choice.attenuation,
-        "nebular": choice.nebular,
-        "error_floor": choice.error_floor,
-    }
-    return words
-
-
-def fit_light(light: Light, choice: Choice, **options: Any) -> Any:
-    """Fit a clump: the call that `fit_code` prints.
-
-    Parameters
-    ----------
-    light : Light
-        The clump.
-    choice : Choice
-        How.
-    **options : Any
-        More keywords of `sc_lab.sed.fit_photometry`.
-
-    Returns
-    -------
-    SedFit
-        The fit; its masses are those of the observed, magnified light.
-    """
-    from sc_lab import sed
-
-    words = _words(choice)
-    if "tau" in words:
-        words["tau"] = words["tau"] * u.Myr
-    priors = _priors(choice)
-    if priors:
-        words["priors"] = sed.Priors(
-            **{name: getattr(sed, kind)(low, high) for name, (kind, low, high) in priors.items()}
-        )
-    if light.shape_err > 0:
-        words["shape_err"] = light.shape_err
-    flux, error = _fluxes(light, choice)
-    words |= {"rng": _SEED, **options}
-    return sed.fit_photometry(flux * u.nJy, error * u.nJy, list(light.bands), choice.redshift(light), **words)
-
-
-def fit_code(light: Light, choice: Choice) -> str:
-    """Return the call that makes the fit, as runnable text.
-
-    Parameters
-    ----------
-    light : Light
-        The clump.
-    choice : Choice
-        How.
-
-    Returns
-    -------
-    str
-        Imports and the call; its last statement assigns ``result``.
-    """
-    priors = _priors(choice)
-    names = sorted({kind for kind, _, _ in priors.values()} | ({"Priors"} if priors else set()))
-    imported = ", ".join([*names, "fit_photometry"])
-    flux, error = _fluxes(light, choice)
-    words = {name: repr(value) for name, value in _words(choice).items()}
-    if "tau" in words:
-        words["tau"] += " * u.Myr"
-    if priors:
-        inside = ", ".join(f"{name}={kind}({low!r}, {_end(high)})" for name, (kind, low, high) in priors.items())
-        words["priors"] = f"Priors({inside})"
-    if light.shape_err > 0:
-        words["shape_err"] = repr(light.shape_err)
-    words["rng"] = repr(_SEED)
-    body = "".join(f"    {name}={value},\n" for name, value in words.items())
-    left = [band for band in light.bands if band in choice.left_out]
-    note = f"  # nan: not observed{', or left out by hand (' + ', '.join(left) + ')' if left else ''}"
-    holes = bool(np.isnan(flux).any())
-    return (
-        "import astropy.units as u\n"
-        "import numpy as np\n\n"
-        f"from sc_lab.sed import {imported}\n\n"
-        f"# {_comment(light.id)}; masses are those of the observed light: divide by the magnification, {light.mu:.6g}\n"
-        f"bands = {list(light.bands)!r}\n"
-        f"flux = {_array(flux)} * u.nJy{note if holes else ''}\n"
-        f"flux_err = {_array(error)} * u.nJy\n"
-        f"result = fit_photometry(\n    flux,\n    flux_err,\n    bands,\n    {choice.redshift(light)!r},\n{body})\n"
-    )
-
-
-def _array(values: np.ndarray) -> str:
-    return f"np.array([{', '.join('np.nan' if np.isnan(value) else repr(float(value)) for value in values)}])"
-
-
-def _comment(text: str) -> str:
-    """Return a name as it may stand in a comment: a line break in it would begin a line of code."""
-    return ascii(text)
-
-
-def _end(value: float) -> str:
-    return "np.inf" if math.isinf(value) else repr(value)

@@ -35,7 +35,7 @@ def _choice(label: str, options: dict[str, str], value: str, tip: str) -> ui.Dro
     return ui.Dropdown(options=pairs, value=value, description=label, tooltip=tip, style=_STYLE, layout=_LAYOUT)
 
 
-def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> dict[str, Any]:
+def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, alone: bool) -> dict[str, Any]:
     """Return the controls by name.
 
     Parameters
@@ -44,6 +44,8 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> d
         Bands of the catalogue.
     ids : sequence of str
         Clumps that can be chosen by name.
+    usual : Choice
+        What the controls begin with.
     alone : bool
         Whether the panel stands alone, with no plot to click a clump in.
 
@@ -52,7 +54,6 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> d
     dict of str to Widget
         In the order of the sidebar.
     """
-    usual = Choice()
     out: dict[str, Any] = {}
     if alone:
         out["clump"] = ui.Combobox(
@@ -62,12 +63,13 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> d
     out |= {
         "sfh": _choice("history", SFHS, usual.sfh, "star-formation history"),
         "tau": ui.Dropdown(
-            options=[(f"{tau:g} Myr", tau) for tau in TAUS], value=usual.tau, description="τ", style=_STYLE,
+            options=[(f"{tau:g} Myr", tau) for tau in sorted({*TAUS, usual.tau})], value=usual.tau, description="τ", style=_STYLE,
             tooltip="e-folding time of an exponential history", layout=_LAYOUT,
         ),
         "mode": _choice("mode", MODES, usual.mode, "fine steps in age and wavelength, or the steps of bagpipes"),
         "attenuation": _choice("attenuation", ATTENUATIONS, usual.attenuation, "attenuation law of the dust"),
-        "nebular": ui.Checkbox(value=True, description="ionised gas", indent=False, tooltip="lines and continuum of gas"),
+        "nebular": ui.Checkbox(
+            value=usual.nebular, description="ionised gas", indent=False, tooltip="lines and continuum of gas"),
         "redshift": LiveSlider(
             1.0, _NEAREST, _FARTHEST, 0.01, label="redshift", format=".2f",
             hint="of this clump: the catalogue's until it is moved",
@@ -79,15 +81,21 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> d
     }  # fmt: skip
     for name, (low, high, unit, log, label) in _SLIDERS.items():
         step = 0.02 if log else 0.05
-        for end, start in zip(("min", "max"), LIMITS[name], strict=True):
+        for end, start in zip(("min", "max"), usual.reach(name), strict=True):
             which = "lowest" if end == "min" else "highest"
-            hint = f"{which} {label} of the prior" + (
-                "; at its end up to the age of the Universe" if (name, end) == ("age", "max") else ""
-            )
+            hint = f"{which} {label} of the prior"
+            open_end = (name, end) == ("age", "max")
             out[f"{name}_{end}"] = LiveSlider(
-                start, low, high, step, label=f"{label} {'from' if end == 'min' else 'to'}", unit=unit, log=log, hint=hint,
-                format=(".1f" if end == "min" else ".0f") if name == "age" else ".3g",
-            )  # fmt: skip
+                start,
+                min(low, start),
+                max(high, start),
+                step,
+                label=f"{label} {'from' if end == 'min' else 'to'}",
+                unit=unit,
+                log=log,
+                hint=f"{hint}; at its end up to the age of the Universe" if open_end else hint,
+                format=".0f" if open_end else ".1f" if name == "age" else ".3g",
+            )
     for band in bands:
         out[f"{BAND}{band.lower()}"] = ui.Checkbox(
             value=True, description=band, indent=False, tooltip=f"whether {band} is fitted",
@@ -96,13 +104,15 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], *, alone: bool) -> d
     return out
 
 
-def choice_of(controls: dict[str, Any], *, z: float | None, left_out: frozenset[str]) -> Choice:
+def choice_of(controls: dict[str, Any], *, library: str, z: float | None, left_out: frozenset[str]) -> Choice:
     """Return what the controls say.
 
     Parameters
     ----------
     controls : dict of str to Widget
         As `make_controls` gives them.
+    library : str
+        Stellar library.
     z : float or None
         Redshift of the clump where it is not the catalogue's.
     left_out : frozenset of str
@@ -118,6 +128,7 @@ def choice_of(controls: dict[str, Any], *, z: float | None, left_out: frozenset[
         tau=float(controls["tau"].value),
         mode=controls["mode"].value,
         attenuation=controls["attenuation"].value,
+        library=library,
         nebular=bool(controls["nebular"].value),
         error_floor=round(float(controls["error_floor"].value), 6),
         limits=tuple(limits),  # type: ignore[arg-type]  # two ends each

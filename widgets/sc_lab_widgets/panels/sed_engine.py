@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sc_lab_widgets.panels.picker_background import Background
-from sc_lab_widgets.panels.sed_choice import Choice, fit_light
+from sc_lab_widgets.panels.sed_call import fit_light
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sc_lab_widgets.panels.sed_choice import Choice
     from sc_lab_widgets.panels.sed_light import Light
 
 __all__ = ["AHEAD", "Engine", "one_of_each"]

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sc_lab.catalog import find_column, flags, values
+from sc_lab.catalog import values
+from sc_lab.clumps.sed_fits import usable_bands
+from sc_lab.cosmology import default_cosmology
+from sc_lab.session.refitting import _recorded_cosmology as recorded_cosmology
+from sc_lab.session.refitting import catalog_fluxes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from astropy.table import Table
 
     from sc_lab.population import Population
 
-__all__ = ["LIMIT", "Light", "Lights", "bands_of"]
+__all__ = ["LEAST", "LIMIT", "Light", "Lights"]
 
-#: A magnitude limit stands for a flux of zero with a third of the limit as error; fainter fluxes are drawn as limits.
+#: Fluxes below this many sigma are drawn as limits.
 LIMIT: Final = 3.0
-#: AB magnitude of 1 nJy.
-_ZERO_POINT: Final = 31.4
-_POGSON: Final = 2.5 / np.log(10.0)
+#: Bands that an SED needs.
+LEAST: Final = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Light:
     id : str
         The clump.
     bands : tuple of str
-        Bands, those of its whole field.
+        Bands, those of its whole catalogue.
     flux, flux_err : ndarray, shape (n_band,)
         Observed flux densities and errors [nJy]; NaN where not observed.
     z : float
@@ -45,6 +46,8 @@ class Light:
         Fraction common to the fluxes of all bands; 0 where unknown.
     unknown : tuple of str
         Bands without a filter curve, which no fit can take.
+    cosmology : tuple of float or None
+        Hubble constant and densities of the catalogue, where they are not the usual ones.
     """
 
     id: str
@@ -55,12 +58,13 @@ class Light:
     mu: float
     shape_err: float = 0.0
     unknown: tuple[str, ...] = ()
+    cosmology: tuple[float, float, float] | None = None
     key: tuple[Any, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make the key by which fits of the same light are found again."""
         numbers = (self.flux.tobytes(), self.flux_err.tobytes())
-        object.__setattr__(self, "key", (self.id, self.bands, *numbers, self.z, self.shape_err))
+        object.__setattr__(self, "key", (self.id, self.bands, *numbers, self.z, self.shape_err, self.cosmology))
 
     @property
     def observed(self) -> np.ndarray:
@@ -68,66 +72,36 @@ class Light:
         return np.isfinite(self.flux) & np.isfinite(self.flux_err) & (self.flux_err > 0)
 
 
-def bands_of(catalog: Table) -> tuple[str, ...]:
-    """Return the bands that a catalogue has light in.
-
-    Parameters
-    ----------
-    catalog : Table
-        The catalogue.
-
-    Returns
-    -------
-    tuple of str
-        Names in capitals, such as ``F150W``, in the order of the columns.
-    """
-    found: dict[str, None] = {}
-    for name in catalog.colnames:
-        kind, _, band = name.partition("_")
-        # Errors, limits and the like have names with one more part.
-        if kind in ("flux", "mag") and band and "_" not in band and find_column(name) is not None:
-            found[band.upper()] = None
-    return tuple(found)
-
-
 class Lights:
-    """Reads the light of rows out of populations.
+    """Reads the light of rows out of populations, as fits of whole lists do."""
 
-    Parameters
-    ----------
-    known : callable
-        Tells whether there is a filter curve for a band.
-    """
-
-    def __init__(self, known: Callable[[str], bool]) -> None:
-        self._known = known
+    def __init__(self) -> None:
         self._catalog: Any = None
+        self.bands: tuple[str, ...] = ()
+        self.unknown: tuple[str, ...] = ()
 
-    def _read(self, catalog: Table) -> None:
-        """Read every band once: a click then only takes a row."""
+    def read(self, population: Population) -> None:
+        """Read every band of a catalogue once: a click then only takes a row.
+
+        Parameters
+        ----------
+        population : Population
+            Whose catalogue.
+        """
+        catalog = population.catalog
         if catalog is self._catalog:
             return
-        self._catalog = catalog
-        self.bands = bands_of(catalog)
-        shape = (len(catalog), len(self.bands))
-        self._flux, self._error = np.full(shape, np.nan), np.full(shape, np.nan)
-        for column, band in enumerate(self.bands):
-            self._flux[:, column], self._error[:, column] = _band(catalog, band.lower())
+        fluxes = catalog_fluxes(catalog)
+        self.bands, self.unknown = usable_bands(fluxes)
+        shape = (len(self.bands), len(catalog))
+        self._flux, self._error = (
+            np.array([fluxes[band][part] for band in self.bands], dtype=float).reshape(shape).T for part in (0, 1)
+        )
         bad = ~(np.isfinite(self._flux) & (self._error > 0) & np.isfinite(self._error))
         self._flux[bad] = self._error[bad] = np.nan
-        self._z = values(catalog, "z")
-        self._shape = values(catalog, "flux_shape_err")
-        self._fields = np.asarray(catalog["field"]).astype(str) if "field" in catalog.colnames else None
-        self._with_curve = np.array([self._known(band) for band in self.bands], dtype=bool)
-        self._used: dict[str, np.ndarray] = {}
-
-    def _bands_of_field(self, row: int) -> np.ndarray:
-        """Return which bands its field was observed in: the same tables then serve every clump of a redshift."""
-        name = "" if self._fields is None else str(self._fields[row])
-        if name not in self._used:
-            here = slice(None) if self._fields is None else self._fields == name
-            self._used[name] = np.isfinite(self._flux[here]).any(axis=0)
-        return self._used[name]
+        self._z, self._shape = values(catalog, "z"), values(catalog, "flux_shape_err")
+        self._cosmology = _cosmology(catalog)
+        self._catalog = catalog
 
     def of(self, population: Population, row: int) -> Light:
         """Return the light of a clump.
@@ -142,43 +116,47 @@ class Lights:
         Returns
         -------
         Light
-            The light; without any band where the catalogue has none.
+            The light, in all bands of the catalogue: the same tables then serve every clump of a redshift.
         """
-        self._read(population.catalog)
-        here = self._bands_of_field(row)
-        taken = here & self._with_curve
+        self.read(population)
         shape = float(self._shape[row])
         return Light(
             id=population.ids[row],
-            bands=tuple(np.array(self.bands, dtype=object)[taken]),
-            flux=self._flux[row, taken],
-            flux_err=self._error[row, taken],
+            bands=self.bands,
+            flux=self._flux[row],
+            flux_err=self._error[row],
             z=float(self._z[row]),
             mu=float(population.values("mu")[row]),
             shape_err=shape if np.isfinite(shape) and shape > 0 else 0.0,
-            unknown=tuple(np.array(self.bands, dtype=object)[here & ~self._with_curve]),
+            unknown=self.unknown,
+            cosmology=self._cosmology,
         )
 
     def has_light(self, population: Population) -> np.ndarray:
-        """Return which rows a fit can be made of, shape (n,)."""
-        self._read(population.catalog)
-        enough = np.isfinite(self._flux[:, self._with_curve]).sum(axis=1) >= 2
-        return np.asarray(enough & np.isfinite(self._z) & (self._z > 0))
+        """Return which rows a fit can be made of, shape (n,).
+
+        Parameters
+        ----------
+        population : Population
+            Whose rows.
+        """
+        self.read(population)
+        return np.asarray((np.isfinite(self._flux).sum(axis=1) >= LEAST) & np.isfinite(self._z) & (self._z > 0))
 
     def redshifts(self, population: Population) -> np.ndarray:
-        """Return the redshifts of all rows, shape (n,); NaN where unknown."""
-        self._read(population.catalog)
+        """Return the redshifts of all rows, shape (n,); NaN where unknown.
+
+        Parameters
+        ----------
+        population : Population
+            Whose rows.
+        """
+        self.read(population)
         return np.asarray(self._z)
 
 
-def _band(catalog: Table, band: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return flux and error of a band [nJy], from fluxes where there are some and from magnitudes elsewhere."""
-    flux, error = values(catalog, f"flux_{band}"), values(catalog, f"flux_{band}_err")
-    if f"mag_{band}" not in catalog.colnames:
-        return flux, error
-    mag, mag_err = values(catalog, f"mag_{band}"), values(catalog, f"mag_{band}_err")
-    light = 10.0 ** ((_ZERO_POINT - mag) / 2.5)
-    faint = flags(catalog, f"mag_{band}_is_limit")
-    missing = ~np.isfinite(flux) | ~np.isfinite(error)
-    from_mag = np.where(faint, 0.0, light), np.where(faint, light / LIMIT, light * mag_err / _POGSON)
-    return np.where(missing, from_mag[0], flux), np.where(missing, from_mag[1], error)
+def _cosmology(catalog: Table) -> tuple[float, float, float] | None:
+    """Return Hubble constant and densities that a catalogue was made with; None for the usual ones."""
+    made, usual = recorded_cosmology(catalog), default_cosmology()
+    numbers, others = ([float(part) for part in (each.H0.value, each.Om0, each.Ode0)] for each in (made, usual))
+    return None if np.allclose(numbers, others) else (numbers[0], numbers[1], numbers[2])
