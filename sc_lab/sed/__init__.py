@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sc_lab.sed.bagpipes_engine import fit_with_bagpipes
+    from sc_lab.sed.bpass import convert_bpass
+    from sc_lab.sed.checking import LibraryCheck, check_library
     from sc_lab.sed.continuity import StudentT, fit_continuity
     from sc_lab.sed.filter_files import read_filter
     from sc_lab.sed.filters import Filter, available_filters, get_filter, get_filters
@@ -29,6 +31,7 @@ __all__ = [
     "Gaussian",
     "Judging",
     "Library",
+    "LibraryCheck",
     "LogUniform",
     "Priors",
     "RedshiftFit",
@@ -42,8 +45,10 @@ __all__ = [
     "ab_magnitude",
     "available_filters",
     "band_flux",
+    "check_library",
     "compare",
     "continuity_weights",
+    "convert_bpass",
     "fit_continuity",
     "fit_photometry",
     "fit_with_bagpipes",
@@ -70,6 +75,7 @@ _HOME = {
     "Gaussian": "sc_lab.sed.priors",
     "Judging": "sc_lab.sed.judging",
     "Library": "sc_lab.sed.libraries",
+    "LibraryCheck": "sc_lab.sed.checking",
     "LogUniform": "sc_lab.sed.priors",
     "Priors": "sc_lab.sed.priors",
     "RedshiftFit": "sc_lab.sed.redshift",
@@ -83,8 +89,10 @@ _HOME = {
     "ab_magnitude": "sc_lab.sed.synthetic",
     "available_filters": "sc_lab.sed.filters",
     "band_flux": "sc_lab.sed.synthetic",
+    "check_library": "sc_lab.sed.checking",
     "compare": "sc_lab.sed.judging",
     "continuity_weights": "sc_lab.sed.sfh",
+    "convert_bpass": "sc_lab.sed.bpass",
     "fit_continuity": "sc_lab.sed.continuity",
     "fit_photometry": "sc_lab.sed.fitting",
     "fit_with_bagpipes": "sc_lab.sed.bagpipes_engine",
