@@ -293,9 +293,9 @@ def flux_from_magnitude(
     Examples
     --------
     >>> from sc_lab.sed import flux_from_magnitude
-    >>> flux, error = flux_from_magnitude([23.9, 31.4], 0.1)
-    >>> flux.round(2), error.round(3)
-    (<Quantity [1.e+03, 1.e+00] nJy>, <Quantity [92.103,  0.092] nJy>)
+    >>> flux, error = flux_from_magnitude(23.9, 0.1)
+    >>> flux.round(1), error.round(1)
+    (<Quantity 1000. nJy>, <Quantity 92.1 nJy>)
     """
     if system not in ("AB", "Vega"):
         msg = f"system is {system!r}; give 'AB' or 'Vega'"
