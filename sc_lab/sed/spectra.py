@@ -15,6 +15,7 @@ from sc_lab.errors import InputError
 from sc_lab.sed._basis import Basis, plot_basis
 from sc_lab.sed._frame import Frame, age_of_universe_yr, frame_at, frames_at
 from sc_lab.sed._functionals import LSUN, Functionals, functionals_at
+from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve, dust_spectrum
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.igm import igm_transmission
@@ -119,7 +120,8 @@ def model_fluxes(
     weights: tuple[Frame, Functionals] | None = None
     for batch in _batches(_by_redshift(model, z, parameters, distance, cosmology)):
         # Light leaves a source whatever its redshift: one product for the batch, then the filters of each redshift.
-        emerging = _emerging(model, basis, bins, _joined([sources for _, _, sources in batch]))
+        with one_blas_thread():
+            emerging = _emerging(model, basis, bins, _joined([sources for _, _, sources in batch]))
         start = 0
         for rows, frame, sources in batch:
             if weights is None or weights[0] is not frame:
@@ -198,7 +200,8 @@ def model_spectra(
     first = max(int(np.searchsorted(seen, low)) - 1, 0)
     span = slice(first, min(int(np.searchsorted(seen, high)) + 1, seen.size))
     scale = LSUN / frame.dimming * seen[span] ** 2 / _LIGHT / _NJY * igm_transmission(basis.wavelength[span], frame.z)
-    blocks = [_spectra(model, basis, bins, part)[:, span] * scale for part in sources.batches()]
+    with one_blas_thread():
+        blocks = [_spectra(model, basis, bins, part)[:, span] * scale for part in sources.batches()]
     flux = np.concatenate(blocks) if blocks else np.zeros((0, seen[span].size))
     if wanted is None:
         return seen[span] * 1e-4, flux

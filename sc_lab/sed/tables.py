@@ -20,6 +20,7 @@ from sc_lab.sed._basis import Basis, compat_basis, compat_wavelengths, fine_basi
 from sc_lab.sed._frame import Frame, frame_at
 from sc_lab.sed._functionals import Functionals, functionals_at
 from sc_lab.sed._store import cache_folder, code_version, load_arrays, prune, save_arrays
+from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve
 from sc_lab.sed.filters import Filter, get_filter, get_filters
 from sc_lab.sed.model import SedModel
@@ -465,7 +466,8 @@ def _load_or_build(
         "pivot": (n_band,),
     }
     if stored is None or any(stored.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
-        stored = _build(model, curves, frame, nodes, kept_u, bins, n_bin)
+        with one_blas_thread():
+            stored = _build(model, curves, frame, nodes, kept_u, bins, n_bin)
         if save_arrays(path, stored):
             prune(path.parent)
     return BandTables(
