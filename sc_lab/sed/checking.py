@@ -24,7 +24,8 @@ _BLUE, _UV_BRIGHT = 3000.0, 3e8
 _ALIKE = 5.0
 _UNIVERSE = 13.47e9
 _YOUNGEST = 1e6
-_REACH = (912.0, 50000.0)
+_LYMAN = 912.0
+_REACH = (_LYMAN, 50000.0)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def check_library(
     for number, image in enumerate(library.spectra):
         _check_spectra(library, number, np.asarray(image), problems)
     _check_live(library, problems)
+    if library.has_nebular:
+        _check_gas(library, problems, notes)
     _check_reach(library, notes)
     ratios = {} if library.name == "bc03" else _compared(library, problems, notes)
     return LibraryCheck(library.title, tuple(_facts(library)), tuple(notes), tuple(problems), ratios)
@@ -158,6 +161,34 @@ def _check_live(library: Library, problems: list[str]) -> None:
     rises = np.diff(live, axis=0) > 0.02
     if rises.any():
         problems.append("the living mass rises with age by more than 2 %; its axes may be exchanged")
+
+
+def _check_gas(library: Library, problems: list[str], notes: list[str]) -> None:
+    """Look for holes in the nebular grids, and whether they shine as the stars' ionising light allows."""
+    for what, ask in (("continua", library.nebular_continuum), ("lines", library.nebular_lines)):
+        for i_z, zsun in enumerate(library.metallicity):
+            images = [np.asarray(ask(i_z, i_u)) for i_u in range(library.log_u.size)]
+            bad = sum(int(np.count_nonzero(~np.isfinite(image))) for image in images)
+            below = sum(int(np.count_nonzero(image < 0)) for image in images)
+            if bad or below:
+                problems.append(
+                    f"the nebular {what} of metallicity {zsun:.4g} have {bad} numbers that are not finite and {below} "
+                    "below zero; get or make the grid anew"
+                )
+    steps = np.log10(library.nebular_age) - (6.0 + 0.1 * np.arange(library.nebular_age.size))
+    if np.abs(steps).max() > 0.01:
+        notes.append("the nebular ages are not 10^6.0, 10^6.1, ... yr: bagpipes itself would take them for those")
+    solar = int(np.argmin(np.abs(np.log(library.metallicity))))
+    ionising = library.wavelength < _LYMAN
+    row = int(np.argmin(np.abs(library.age - library.nebular_age[0])))
+    power = float(np.trapezoid(np.asarray(library.spectra[solar][row])[ionising], library.wavelength[ionising]))
+    lines = max(float(np.sum(library.nebular_lines(solar, i_u)[0])) for i_u in range(library.log_u.size))
+    # Lines are powered by what the gas takes up: nearly all of it when it is young, and never more.
+    if not 0.05 * power < lines < 1.5 * power:
+        problems.append(
+            f"the lines of {library.nebular_age[0]:.3g} yr shine with {lines:.3g} Lsun for 1 Msun, but the ionising "
+            f"light that powers them has {power:.3g}; lines and stars may be in different units"
+        )
 
 
 def _check_reach(library: Library, notes: list[str]) -> None:

@@ -12,7 +12,7 @@ from astropy.io import fits
 from sc_lab.errors import InputError
 from sc_lab.sed.bpass import convert_bpass, find_bpass, write_grid
 from sc_lab.sed.checking import check_library
-from sc_lab.sed.libraries import load_library
+from sc_lab.sed.libraries import grid_folder, load_library
 
 LOG_AGE = 6.0 + 0.1 * np.arange(51)
 #: Fewer wavelengths than the 100 000 of the real files: the text is what takes the time.
@@ -299,3 +299,35 @@ def test_real_bpass_spectra_have_the_units_that_are_taken_for_granted(real_data:
         report.ratios
     )
     assert any("no light below 3601" in note for note in report.notes)
+
+
+def changed_lines(path: Path, change) -> Path:
+    """Write the shipped nebular lines, changed."""
+    with fits.open(grid_folder() / "bc03_miles_nebular_line_grids_extended_logU_nograins_cloudy25.fits") as hdus:
+        images = [np.array(hdu.data, dtype=np.float64) for hdu in hdus[1:]]
+    for image in images:
+        change(image)
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(image) for image in images)]).writeto(path)
+    return path
+
+
+def bright(image: np.ndarray) -> None:
+    image[1:, 1:] *= 1e6
+
+
+def holed(image: np.ndarray) -> None:
+    image[3, 4] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(bright, "may be in different units"), (holed, "nebular lines of metallicity 0.4 have 9 numbers")],
+)
+def test_gas_that_does_not_fit_its_stars_is_said(tmp_path: Path, change, words: str) -> None:
+    """Lines are powered by ionising light: in the shipped grids they carry 0.55 to 0.75 of it at 1 Myr."""
+    report = check_library(
+        grid_folder() / "bc03_miles_stellar_grids.fits",
+        nebular_continuum=grid_folder() / "bc03_miles_nebular_cont_grids_extended_logU_nograins_cloudy25.fits",
+        nebular_lines=changed_lines(tmp_path / "lines.fits", change),
+    )
+    assert any(words in each for each in report.problems), report.problems
