@@ -47,23 +47,33 @@ def igm_transmission(wavelength: FloatArray, z: float) -> FloatArray:
     affected = wavelength < LYMAN_ALPHA
     if z > 0 and affected.any():
         observed = wavelength[affected] * (1.0 + z)
-        result[affected] = np.exp(-_series_depth(observed, z) - _continuum_depth(observed / LYMAN_LIMIT, 1.0 + z))
+        order = np.argsort(observed, kind="stable")
+        ranked = observed[order]
+        depth = np.empty_like(ranked)
+        depth[order] = _series_depth(ranked, z) + _continuum_depth(ranked / LYMAN_LIMIT, 1.0 + z)
+        result[affected] = np.exp(-depth)
     return result
 
 
 def _series_depth(observed: FloatArray, z: float) -> FloatArray:
-    """Return the optical depth of the Lyman series, from forest and damped systems."""
+    """Return the optical depth of the Lyman series, from forest and damped systems; wavelengths must rise."""
     depth = np.zeros_like(observed)
-    for _, line, forest1, forest2, forest3, damped1, damped2 in _lyman_series():
-        inside = (observed > line) & (observed < (1.0 + z) * line)
-        if not inside.any():
+    series = _lyman_series()
+    lines = series[:, 1]
+    # Every law is a power of the observed wavelength, so that few powers serve all lines of the series. Each holds
+    # between two multiples of a line's wavelength, ends left out, and up to the line in the frame of the source.
+    last = np.searchsorted(observed, (1.0 + z) * lines, side="left")
+    laws = ((2, 1.2, 1.0, 2.2), (3, 3.7, 2.2, 5.7), (4, 5.5, 5.7, np.inf), (5, 2.0, 1.0, 3.0), (6, 3.0, 3.0, np.inf))
+    for column, exponent, low, high in laws:
+        start = np.searchsorted(observed, low * lines, side="right")
+        stop = np.minimum(np.searchsorted(observed, high * lines, side="left"), last)
+        reached = np.flatnonzero(stop > start)
+        if not reached.size:
             continue
-        x = observed[inside] / line
-        forest = np.select(
-            [x < 2.2, (x > 2.2) & (x < 5.7), x > 5.7], [forest1 * x**1.2, forest2 * x**3.7, forest3 * x**5.5]
-        )
-        damped = np.select([x < 3.0, x > 3.0], [damped1 * x**2.0, damped2 * x**3.0])
-        depth[inside] += forest + damped
+        power = observed**exponent
+        amplitude = series[:, column] * lines**-exponent
+        for j in reached:
+            depth[start[j] : stop[j]] += amplitude[j] * power[start[j] : stop[j]]
     return depth
 
 
