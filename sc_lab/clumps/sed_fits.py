@@ -21,7 +21,7 @@ from sc_lab.units import FloatArray
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-__all__ = ["can_fit", "detected", "fit_seds", "posteriors", "usable_bands", "warm"]
+__all__ = ["can_fit", "detected", "fit_seds", "forget", "posteriors", "usable_bands", "warm"]
 
 #: Below this many sigma a flux is no detection.
 _DETECTED = 3.0
@@ -60,6 +60,7 @@ def fit_seds(
     own: Mapping[str, SedSettings] | None = None,
     shape_err: FloatArray | None = None,
     cosmology: FLRW | None = None,
+    strict: bool = False,
     progress: Callable[[int, int], object] | None = None,
     cancel: Any = None,
     executor: Any = None,
@@ -82,6 +83,8 @@ def fit_seds(
         Fraction of every flux by which all bands of a clump may be wrong together, shape (n,).
     cosmology : FLRW, optional
         Cosmology of distances and of the age of the Universe; the default one when None.
+    strict : bool
+        Whether it is an error that the engine refuses every source.
     progress : callable, optional
         Called as ``progress(done, total)``.
     cancel : object, optional
@@ -99,7 +102,7 @@ def fit_seds(
     Raises
     ------
     ScLabError
-        If it was cancelled, or the settings cannot be followed.
+        If it was cancelled. What the engine refuses has the flag ``refused``, unless ``strict``.
 
     Notes
     -----
@@ -140,32 +143,40 @@ def fit_seds(
     done, total = len(found), len(work)
     if progress is not None:
         progress(done, total)
+    refused: list[tuple[int, InputError]] = []
     for (_key, suffix), alike in missing.items():
         # One redshift after the other, so that its tables are in memory while they are needed.
         rows = sorted(alike, key=lambda row: float(z[row]))
         tell = None if progress is None else _shifted(progress, done, total)
-        fresh = posteriors(
-            np.array([light[row][0] for row in rows]),
-            np.array([light[row][1] for row in rows]),
-            bands,
-            z[rows],
-            names=[ids[row] for row in rows],
-            settings=chosen[rows[0]],
-            suffix=suffix,
-            shape_err=shape[rows],
-            cosmology=cosmology,
-            progress=tell,
-            cancel=cancel,
-            executor=executor,
-        )
-        for row, fit in zip(rows, fresh, strict=True):
-            found[row, suffix] = fit
-            _keep(names[row, suffix], fit)
+
+        def answers(some: list[int], suffix: str = suffix, tell: Any = tell) -> list[Fit]:
+            return posteriors(
+                np.array([light[row][0] for row in some]),
+                np.array([light[row][1] for row in some]),
+                bands,
+                z[some],
+                names=[ids[row] for row in some],
+                settings=chosen[some[0]],
+                suffix=suffix,
+                shape_err=shape[some],
+                cosmology=cosmology,
+                progress=tell,
+                cancel=cancel,
+                executor=executor,
+            )
+
+        for row, one in _one_by_one(answers, rows, refused):
+            found[row, suffix] = one
+            _keep(names[row, suffix], one)
         done += len(rows)
         if progress is not None:
             progress(done, total)
-    for (row, suffix), fit in found.items():
-        _write(out, row, suffix, fit, chosen[row])
+    if strict and refused and not found:
+        raise refused[0][1]
+    for row, _error in refused:
+        out["sed_flags"][row] = "refused"
+    for (row, suffix), one in found.items():
+        _write(out, row, suffix, one, chosen[row])
     return out
 
 
@@ -377,6 +388,12 @@ def warm(settings: SedSettings, bands: Sequence[str], z: float, *, cosmology: FL
         posteriors(10.0 * ones, ones, known, at, names=[""], settings=settings, suffix=suffix, cosmology=cosmology)
 
 
+def forget() -> None:
+    """Let go of the fits that are kept in memory, for benchmarks."""
+    with _lock:
+        _fits.clear()
+
+
 # ---------------------------------------------------------------------- helpers
 
 
@@ -396,6 +413,19 @@ def _name(said: tuple[Any, ...], flux: FloatArray, error: FloatArray) -> bytes:
     """Return a name of everything that decides a fit."""
     text = repr(said).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text + flux.tobytes() + error.tobytes()).digest()
+
+
+def _one_by_one(
+    fit: Callable[[list[int]], list[Fit]], rows: list[int], refused: list[tuple[int, InputError]]
+) -> list[tuple[int, Fit]]:
+    """Return fits of sources; where the engine refuses some, those that it takes, the others being noted."""
+    try:
+        return list(zip(rows, fit(rows), strict=True))
+    except InputError as error:
+        if len(rows) == 1:
+            refused.append((rows[0], error))
+            return []
+    return [pair for row in rows for pair in _one_by_one(fit, [row], refused)]
 
 
 def _shifted(progress: Callable[[int, int], object], before: int, total: int) -> Callable[[int, int], object]:

@@ -93,6 +93,7 @@ class ClumpEditor:
         self._lock = threading.RLock()
         self._hashes: dict[str, str] = {}
         self._closing = threading.Event()
+        self._tables: threading.Thread | None = None
         weakref.finalize(self, self._closing.set)
         self._begin_hashing(observation.field)
         self._prefetch()
@@ -663,11 +664,17 @@ class ClumpEditor:
             for z in redshifts:
                 if closing.is_set() or not main.is_alive():
                     return
-                with contextlib.suppress(ScLabError, OSError):  # whoever fits will hear of it
+                with contextlib.suppress(Exception):  # whoever fits will hear of it
                     warm(settings, observation.band_names, z, cosmology=observation.cosmology)
 
         # Not a daemon: the interpreter must not end in the middle of compiled code. A redshift takes 0.2 s.
-        threading.Thread(target=run, name="sc-lab-sed-tables").start()
+        self._tables = threading.Thread(target=run, name="sc-lab-sed-tables")
+        self._tables.start()
+
+    def wait_for_tables(self) -> None:
+        """Wait until what SED fits at the redshifts of the galaxies need is ready; for benchmarks."""
+        if self._tables is not None:
+            self._tables.join()
 
     def _home(self, ra: float, dec: float, galaxy: str | None) -> str:
         """Return the galaxy of a position, or refuse the position."""

@@ -184,6 +184,7 @@ def sed_rows(
         settings=settings,
         shape_err=catalogs.values(part, "flux_shape_err"),
         cosmology=cosmology,
+        strict=True,
         progress=progress,
         cancel=cancel,
         executor=executor,
