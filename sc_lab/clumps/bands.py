@@ -1,9 +1,13 @@
-"""Wavelengths of filters from their names, as far as an order of magnitude of light needs them."""
+"""Wavelengths of bands: the pivot of their filter, or what their name says."""
 
 from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
+
+from sc_lab.errors import ScLabError
+from sc_lab.sed.filters import get_filter
 
 __all__ = ["wavelength"]
 
@@ -12,24 +16,31 @@ _NAME = re.compile(r"F(\d{3,4})(LP|W2|W|M|N|X)?", re.IGNORECASE)
 _IN_NM = frozenset({218, 225, 275, 336, 390, 435, 438, 467, 475, 502, 547, 555, 600, 606, 621, 625, 658, 775, 814, 850})
 
 
+@lru_cache(maxsize=256)
 def wavelength(band: str) -> float:
-    """Return the wavelength of a filter.
+    """Return the wavelength of a band.
 
     Parameters
     ----------
     band : str
-        Name such as ``"F150W"`` or ``"F814W"``.
+        Name such as ``"F150W"`` or ``"acs_wfc/F814W"``.
 
     Returns
     -------
     float
-        Nominal wavelength [micron]; NaN where the name does not say it.
+        Pivot wavelength [micron] of the filter; of a name without a curve, such as F438W, the nominal wavelength;
+        NaN where the name does not say it.
 
     Examples
     --------
-    >>> wavelength("F150W"), wavelength("F814W"), wavelength("F1000W")
-    (1.5, 0.814, 10.0)
+    >>> round(wavelength("F150W"), 2), round(wavelength("F814W"), 3), wavelength("F438W")
+    (1.5, 0.806, 0.438)
     """
+    if _NAME.fullmatch(band.strip().rpartition("/")[2]):
+        try:
+            return get_filter(band).pivot / 1e4
+        except ScLabError:  # an instrument without a curve, or no curves at all
+            pass
     found = _NAME.fullmatch(band.strip())
     if not found:
         return math.nan

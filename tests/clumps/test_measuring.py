@@ -19,6 +19,7 @@ from sc_lab.export import catalog_table
 from sc_lab.images.galaxy import Galaxy
 from sc_lab.mock import make_field
 from sc_lab.population import analyse
+from sc_lab.sed import get_filter
 from sc_lab.session import population_of
 from sc_lab.session.clump_editor import ClumpEditor
 
@@ -324,7 +325,15 @@ def test_old_stars_are_dim():
     ],
 )
 def test_filters_are_named_in_two_ways(band, micron):
-    assert wavelength(band) == pytest.approx(micron)
+    """Named in nm or in 10 nm; the pivot differs from the name by up to 6 % (F850LP is named by its edge)."""
+    assert wavelength(band) == pytest.approx(micron, rel=0.07)
+
+
+def test_wavelengths_are_pivots_and_without_a_curve_what_the_name_says():
+    assert wavelength("F814W") == get_filter("F814W").pivot / 1e4
+    assert wavelength("wfc3_uvis/F814W") == get_filter("wfc3_uvis/F814W").pivot / 1e4
+    assert wavelength("F438W") == 0.438
+    assert wavelength("F999W") == 9.99
 
 
 def test_a_band_of_another_name_has_no_wavelength():
