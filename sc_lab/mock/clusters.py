@@ -18,11 +18,11 @@ from sc_lab.images.band import Band
 from sc_lab.images.fitsfiles import ArrayPixels
 from sc_lab.mock.field import MockField, tangent_wcs
 from sc_lab.mock.lens import Images, Lattice
-from sc_lab.mock.light import absolute_v
+from sc_lab.mock.light import SOLAR, draw_gas, light
 from sc_lab.mock.noise import observe, sharpness, sky_noise
 from sc_lab.mock.psfs import FILTERS, SyntheticPsf
 from sc_lab.mock.rendering import Canvas, Gaussians
-from sc_lab.mock.scene import HALF_LIGHT, fluxes
+from sc_lab.mock.scene import HALF_LIGHT
 from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _STEP, _MARGIN = 0.1, 2.0
 _MU_RANGE = (1.3, 40.0)
 #: No image of a cluster is larger than this standard deviation [px]: in a 9 px box larger ones are lost in the plane.
 _LARGEST = 2.5
+#: Models of star clusters begin above 1 Myr.
+_YOUNGEST = 1.5
 
 
 def make_clusters(
@@ -55,6 +57,7 @@ def make_clusters(
     host: float = 1.0,
     reference: str = "F150W",
     correlated: bool = False,
+    populations: Mapping[str, Any] | None = None,
 ) -> MockField:
     """Make a field of well-separated lensed clusters of known size, mass and place.
 
@@ -87,6 +90,9 @@ def make_clusters(
         Band of the S/N.
     correlated : bool
         Whether the noise of neighbouring pixels is correlated.
+    populations : mapping of str to array_like, optional
+        Stars of the sources in turn, ``n`` of each or more: ``age_onset`` [Myr], ``a_v`` [mag], absolute
+        ``metallicity`` and ``log_u``, as columns of a table or bare numbers. What is not given is drawn.
 
     Returns
     -------
@@ -101,8 +107,8 @@ def make_clusters(
     Notes
     -----
     Sources are round Gaussians, imaged by the Jacobian at their centres, and painted by `sc_lab.mock.rendering`,
-    which shares nothing with the renderer of the fits but the PSF's stamp. Masses are those that give the S/N at
-    the drawn age by the light model of `sc_lab.mock.light`.
+    which shares nothing with the renderer of the fits but the PSF's stamp. Masses are those that give the S/N for
+    the stellar population (`sc_lab.mock.light`).
     """
     bands = _bands(psfs, reference)
     scale = bands[reference][1].pixel_scale
@@ -130,10 +136,19 @@ def make_clusters(
     target = np.exp(draw.uniform(np.log(snr[0]), np.log(snr[1]), count))
     sharp = sharpness(cov, psf[reference], scale, correlated=correlated)
     wanted = target * noise[reference] / sharp[first] / np.abs(mu[first])
-    age, dust = 10.0 ** draw.normal(1.2, 0.5, count), np.minimum(draw.exponential(0.15, count), 0.8)
+    age, dust = (
+        np.clip(10.0 ** draw.normal(1.2, 0.5, count), _YOUNGEST, None),
+        np.minimum(draw.exponential(0.15, count), 0.8),
+    )
     order = list(bands)
-    pivots = [bands[name][1].pivot for name in order]
-    per_sun = fluxes(z[first], age, dust, absolute_v(np.ones(count), age, dust), pivots, np.zeros((count, 2)))
+    # Metals and gas from a stream of their own: fields stay what they were before these were drawn.
+    metallicity, log_u = draw_gas(np.random.default_rng([_STREAM, seed, len(FILTERS)]).standard_normal((count, 2)))
+    if populations is not None:
+        drawn = {"age_onset": age, "a_v": dust, "metallicity": SOLAR * metallicity, "log_u": log_u}
+        age, dust, metallicity, log_u = _given(populations, drawn).values()
+        metallicity = metallicity / SOLAR
+    shining = light(z[first], age, dust, metallicity, log_u, bands=order)
+    per_sun = shining.flux
     mass = wanted / per_sun[:, order.index(reference)]
     flux = (mass[:, None] * per_sun)[source] * np.abs(mu)[:, None]
 
@@ -152,8 +167,8 @@ def make_clusters(
     mosaics = []
     for column, name in enumerate(order):
         given, band = bands[name]
-        light = brightness * noise[name] * 2.0 * np.pi * (0.3 / scale) ** 2
-        picture = canvas.paint(np.concatenate([flux[:, column], light]), psf[name])
+        below = brightness * noise[name] * 2.0 * np.pi * (0.3 / scale) ** 2
+        picture = canvas.paint(np.concatenate([flux[:, column], below]), psf[name])
         chance = np.random.default_rng([_STREAM, seed, column])
         data, error = observe(picture, band, psf[name], chance, noise=True, correlated=correlated)
         mosaics.append(Band(name, ArrayPixels(data), wcs, to_njy=1.0, psf=given, error=ArrayPixels(error)))
@@ -168,6 +183,8 @@ def make_clusters(
     table["z"] = z
     pc = default_cosmology().angular_diameter_distance(z).to_value(u.pc) / _ARCSEC_PER_RADIAN
     table["mass"], table["age_onset"], table["a_v"] = mass[source] * u.Msun, age[source] * u.Myr, dust[source] * u.mag
+    table["metallicity"], table["log_u"] = SOLAR * metallicity[source], log_u[source]
+    table["abs_mag_v"] = (shining.abs_mag_v - 2.5 * np.log10(mass))[source] * u.mag
     table["r_eff"] = width[source] * HALF_LIGHT * pc * u.pc
     trace = found.matrix[:, 0, 0] + found.matrix[:, 1, 1]
     shear = np.hypot(found.matrix[:, 0, 0] - found.matrix[:, 1, 1], 2.0 * found.matrix[:, 0, 1])
@@ -178,6 +195,26 @@ def make_clusters(
         table[name] = cov[:, i, j] / scale**2
     table["snr"] = flux[:, order.index(reference)] * sharp / noise[reference]
     return MockField(mosaics, name=f"mock clusters, seed {seed}", reference=reference, lenses=(lens,), truth=table)
+
+
+def _given(populations: Mapping[str, Any], drawn: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the stars of the sources: those given, else those drawn."""
+    unknown = sorted(set(populations) - set(drawn))
+    if unknown:
+        msg = f"populations has {', '.join(unknown)}; it can hold {', '.join(drawn)}"
+        raise InputError(msg)
+    units = {"age_onset": u.Myr, "a_v": u.mag}
+    out = dict(drawn)
+    for name, given in populations.items():
+        values = value_in(given, units.get(name, u.one), f"populations[{name!r}]")
+        if values.ndim != 1 or len(values) < len(drawn[name]) or not np.isfinite(values).all():
+            msg = (
+                f"populations[{name!r}] has the shape {values.shape}; give a finite number for each of "
+                f"{len(drawn[name])} sources"
+            )
+            raise InputError(msg)
+        out[name] = values[: len(drawn[name])]
+    return out
 
 
 def _bands(psfs: Mapping[str, Psf], reference: str) -> dict[str, tuple[Psf, Any]]:

@@ -71,16 +71,26 @@ class MockField(Field):
         Every compact source; see `make_field`.
     members : `~astropy.table.QTable`, optional
         Galaxies of the cluster.
+    hosts : `~astropy.table.QTable`, optional
+        The smooth discs of the lensed galaxies, without their clumps: ``system``, ``z``, ``mass``, ``sfr`` (mean of
+        the last 10 Myr), ``age_onset``, ``a_v`` and unmagnified ``flux_<band>``.
     **others
         As of `Field`.
     """
 
     def __init__(
-        self, bands: Any, *, truth: QTable | None = None, members: QTable | None = None, **others: Any
+        self,
+        bands: Any,
+        *,
+        truth: QTable | None = None,
+        members: QTable | None = None,
+        hosts: QTable | None = None,
+        **others: Any,
     ) -> None:
         super().__init__(bands, **others)
         self.truth = QTable() if truth is None else truth
         self.members = QTable() if members is None else members
+        self.hosts = QTable() if hosts is None else hosts
 
     def replace(self, **changes: Any) -> MockField:
         """Return a copy with some things changed; pixels and truth are shared.
@@ -97,7 +107,7 @@ class MockField(Field):
         """
         out = super().replace(**changes)
         assert isinstance(out, MockField)  # noqa: S101 - the base class keeps the type
-        out.truth, out.members = self.truth, self.members
+        out.truth, out.members, out.hosts = self.truth, self.members, self.hosts
         return out
 
 
@@ -130,7 +140,7 @@ def make_field(
     Returns
     -------
     MockField
-        With ``galaxies`` (contours of the lensed galaxies' images), ``lenses`` (one) and ``truth``.
+        With ``galaxies`` (contours of the lensed galaxies' images), ``lenses`` (one), ``truth`` and ``hosts``.
 
     Raises
     ------
@@ -141,12 +151,13 @@ def make_field(
     -----
     Mosaics have 0.02 arcsec pixels in the short and 0.04 arcsec in the long channel of NIRCam, a common corner and
     nJy per pixel. Clumps are round Gaussians in the source plane, with masses from a Schechter function; each image
-    is the ellipse that the Jacobian at its centre makes of it. Smooth discs are traced back pixel by pixel. Colours
-    are schematic (`sc_lab.mock.light`).
+    is the ellipse that the Jacobian at its centre makes of it. Smooth discs are traced back pixel by pixel. All
+    light is that of stellar population models (`sc_lab.mock.light`), the same that `sc_lab.sed` fits by default.
 
     ``truth`` has a row for every compact image: ``id``, ``kind`` ("clump", "gc", "star"), ``source`` (shared by the
     images of one clump), ``galaxy`` (id of the contour that holds it), ``system``, ``image``, ``ra``, ``dec``, ``x``,
-    ``y`` [px of the reference band], ``z``, ``mass``, ``age_onset``, ``a_v``, ``abs_mag_v``, ``r_eff``, signed ``mu``,
+    ``y`` [px of the reference band], ``z``, ``mass``, ``age_onset``, ``a_v``, ``metallicity`` (absolute), ``log_u``,
+    ``abs_mag_v``, ``r_eff``, signed ``mu``,
     ``mu_t``, ``mu_r``, ``flux_<band>`` (observed), ``cov_xx``, ``cov_yy``, ``cov_xy`` [px2 of the reference band] and
     ``snr`` (matched filter in the reference band, against the sky).
 
@@ -160,23 +171,22 @@ def make_field(
     seed, side, names = _checked(seed, size, bands)
     chosen = [FILTERS[name] for name in names]
     # Everything is drawn for all bands, so that a choice of bands does not change the sky.
-    pivots = [each.pivot for each in FILTERS.values()]
     order = list(FILTERS)
     reference = order.index(_REFERENCE)
     draw = np.random.default_rng([_STREAM, seed])
     window = Window(*_OFFSET, (side, side))
-    cluster = members(window, pivots, reference, draw)
+    cluster = members(window, order, reference, draw)
     lens = make_lens(*(np.array([getattr(each, part) for each in cluster[2:]]) for part in ("x", "y", "mag")))
     pixels = round(side / _FINE)
     ra, dec = (float(part) for part in lens.to_sky(*_OFFSET))
     wcs = {scale: tangent_wcs(round(side / scale), scale, ra, dec) for scale in (_FINE, 2 * _FINE)}
     lattice, nodes = _lattice(lens, wcs[_FINE], pixels)
-    galaxies_drawn = hosts(window, lattice, pivots, reference, draw, n=galaxies)
-    clump = clumps(galaxies_drawn, lattice, pivots, draw)
-    field_galaxies = background(window, lattice, pivots, reference, draw)
+    galaxies_drawn = hosts(window, lattice, order, reference, draw, n=galaxies)
+    clump = clumps(galaxies_drawn, lattice, order, draw)
+    field_galaxies = background(window, lattice, order, reference, draw)
     clump = clump.chosen(window.inside(clump.x, clump.y, margin=-1.0))
-    gc = globulars(window, cluster, pivots, reference, draw)
-    star = stars(window, clump, cluster, pivots, reference, draw)
+    gc = globulars(window, cluster, order, reference, draw)
+    star = stars(window, clump, cluster, order, reference, draw)
 
     compact = _concatenated([clump, gc, star])
     everything = _concatenated([clump, gc, star, field_galaxies], with_truth=False)
@@ -224,7 +234,7 @@ def make_field(
     table.meta["mass_function"] = {"model": "schechter", "beta": BETA, "log_mc": LOG_MC, "above": MASS_LOW}
     out = field.replace(galaxies=tuple(contours))
     assert isinstance(out, MockField)  # noqa: S101 - made by its own class method
-    out.truth, out.members = table, _member_table(cluster, lens)
+    out.truth, out.members, out.hosts = table, _member_table(cluster, lens), _host_table(galaxies_drawn, order, names)
     return out
 
 
@@ -395,7 +405,8 @@ def _truth(
     table["ra"], table["dec"] = ra * u.deg, dec * u.deg
     table["x"], table["y"] = x, y
     units = {"mass": u.Msun, "age_onset": u.Myr, "a_v": u.mag, "abs_mag_v": u.mag, "r_eff": u.pc}
-    for name in ("z", "mass", "age_onset", "a_v", "abs_mag_v", "r_eff", "mu", "mu_t", "mu_r"):
+    whole = ("z", "mass", "age_onset", "a_v", "metallicity", "log_u", "abs_mag_v", "r_eff", "mu", "mu_t", "mu_r")
+    for name in whole:
         table[name] = compact.truth[name] * units[name] if name in units else compact.truth[name]
     for name in order:
         # Bands that were not made keep their place in the draw, but tell nothing of this field.
@@ -484,4 +495,21 @@ def _member_table(cluster: Sequence[Member], lens: LensModel) -> QTable:
     table["mag_f150w"] = [each.mag for each in cluster] * u.mag
     table["r_eff"] = [each.radius for each in cluster] * u.arcsec
     table["sersic"] = [each.index for each in cluster]
+    return table
+
+
+def _host_table(galaxies: Sequence[Host], order: Sequence[str], names: Sequence[str]) -> QTable:
+    """Return what the discs of the lensed galaxies are."""
+    table = QTable()
+    table["system"] = [str(each.number) for each in galaxies]
+    for name, part, unit in (
+        ("z", "z", u.one),
+        ("mass", "mass", u.Msun),
+        ("sfr", "sfr", u.Msun / u.yr),
+        ("age_onset", "age", u.Myr),
+        ("a_v", "a_v", u.mag),
+    ):
+        table[name] = [getattr(each, part) for each in galaxies] * unit
+    for name in names:
+        table[f"flux_{name.lower()}"] = [each.flux[order.index(name)] for each in galaxies] * u.nJy
     return table

@@ -17,7 +17,7 @@ from sc_lab.catalog import validate
 from sc_lab.cosmology import clock, default_cosmology, describe
 from sc_lab.errors import InputError
 from sc_lab.mock.fields import FIELDS, LENS_REDSHIFT, share
-from sc_lab.mock.light import BANDS, absolute_v, band_colours
+from sc_lab.mock.light import BANDS, CLUSTERS, GLOBULARS, SOLAR, draw_gas, draw_old_metals, light, recent_share
 from sc_lab.units import FloatArray
 
 __all__ = ["MockPopulation", "make_population"]
@@ -40,8 +40,12 @@ _YOUNG_FRACTION = 0.86
 #: population: it shows no fluctuation that a reader would take for physics, and its numbers and fits, the most
 #: massive cluster left out, lie near those of Claeyssens et al. 2026, tables 1 and 2. Tests use many seeds.
 _STREAM = 3789
-#: Sources fainter than this have no magnitude in the band [AB].
+#: Sources fainter than this have no magnitude in the band [AB]; noise of every flux [nJy], and relative to it.
 _DEPTH = 32.0
+_SKY, _CALIBRATION = 0.554, 0.02
+_ZERO_POINT = 31.4
+#: Ages [Myr] and F200W magnitudes of the globular clusters.
+_GC_AGE, _GC_F200W = (4e3, 9e3), (26.7, 30.0)
 #: Stars form from redshift 20 on.
 _FIRST_STARS = 20.0
 #: Correlation of the errors of ln(mass), ln(age) and ln(rate): older means heavier at one brightness.
@@ -59,8 +63,9 @@ class MockPopulation:
         What an observer would publish; passes `sc_lab.catalog.validate`.
     truth : `~astropy.table.QTable`
         ``id``, ``source`` (shared by the images of one clump), ``is_gc`` and the true ``z, mass,
-        age_onset, r_eff, mu, mu_t, sfr, a_v, abs_mag_v``, ``colour_x``, ``colour_y``. Globular
-        clusters of the lens are no lensed clumps: the rest of their truth is NaN.
+        age_onset, r_eff, mu, mu_t, sfr, a_v, abs_mag_v, metallicity`` (absolute), ``log_u``, ``colour_x``,
+        ``colour_y`` and ``flux_<band>``. Globular clusters of the lens are no lensed clumps: the rest of their
+        truth is NaN.
     """
 
     catalog: QTable
@@ -91,9 +96,11 @@ def make_population(*, n: int = 2540, rng: Any = 1, draws: int = 100) -> MockPop
 
     Notes
     -----
-    Shaped like Claeyssens et al. 2026 (tables 1 and 2, figures 5 to 8), schematic in its colours
-    (see `sc_lab.mock.light`). Every observed value is the truth times a log-normal error of the width
-    that the catalogue states, so that (ln observed - ln true) / width is a standard normal:
+    Shaped like Claeyssens et al. 2026 (tables 1 and 2, figures 5 to 8). Fluxes in nine bands are those of stellar
+    population models for the true mass, age, dust, metallicity and gas of each clump, as `sc_lab.sed` fits them by
+    default, under Gaussian noise; magnitudes carry the same noise as if it were Gaussian in magnitude. Every other
+    observed value is the truth times a log-normal error of the width that the catalogue states, so that
+    (ln observed - ln true) / width is a standard normal; masses and ages are made so too, not by fits:
 
     - mass, rate and radius carry errors at fixed magnification; what they must be compared with is
       the truth times true / observed magnification, as `sc_lab.properties.joint_draws` does;
@@ -122,14 +129,14 @@ def make_population(*, n: int = 2540, rng: Any = 1, draws: int = 100) -> MockPop
     generator = np.random.default_rng([_STREAM, int(rng)] if seeded and rng >= 0 else rng)
     sources = _Sources.draw(n, generator)
     truth = _lensed_truth(sources, generator)
-    magnitudes = _true_magnitudes(sources, truth, generator)
-    columns = _observe(sources, truth, magnitudes, generator, draws)
+    fluxes = _true_fluxes(sources, truth, generator)
+    columns = _observe(sources, truth, fluxes, generator, draws)
     name = f"mock population, seed {rng}" if seeded else "mock population"
     catalog = validate(QTable(columns), source=name)
     record = catalog.meta["sc_lab"]
     record["cosmology"] = describe(default_cosmology())
     record["notes"] = [*record["notes"], "made by sc_lab.mock.make_population: no real object is in it"]
-    return MockPopulation(catalog=catalog, truth=_truth_table(sources, truth, magnitudes))
+    return MockPopulation(catalog=catalog, truth=_truth_table(sources, truth, fluxes))
 
 
 @dataclass(frozen=True)
@@ -214,11 +221,6 @@ def _lensed_truth(sources: _Sources, rng: np.random.Generator) -> dict[str, Floa
     truth["mu"] = np.maximum(mu, 1.05)
     # Tangential stretch takes most of the magnification near a critical line.
     truth["mu_t"] = np.maximum(truth["mu"] ** np.clip(rng.normal(0.78, 0.06, n), 0.55, 0.98), np.sqrt(truth["mu"]))
-    # Share of the stars formed in the last 10 Myr, for a rate that decays with 10 Myr.
-    decay = np.exp(-truth["age_onset"] / 10.0)
-    recent = (np.exp(-np.maximum(truth["age_onset"] - 10.0, 0.0) / 10.0) - decay) / (1.0 - decay)
-    truth["sfr"] = truth["mass"] * recent / 1e7
-    truth["abs_mag_v"] = absolute_v(truth["mass"], truth["age_onset"], truth["a_v"])
     return truth
 
 
@@ -256,24 +258,37 @@ def _schechter_table() -> tuple[FloatArray, FloatArray, float]:
     return edges[:-1], np.log(tail / tail[0]), float(tail[0])
 
 
-def _true_magnitudes(sources: _Sources, truth: dict[str, FloatArray], rng: np.random.Generator) -> FloatArray:
-    """Return noiseless observed magnitudes, shape (n, 7)."""
+def _true_fluxes(sources: _Sources, truth: dict[str, FloatArray], rng: np.random.Generator) -> FloatArray:
+    """Return noiseless observed fluxes [nJy], shape (n, bands), and add to the truth what goes with them."""
     n = len(sources.z)
-    tilt = rng.normal(0.0, 0.06, (n, 2))
-    modulus = default_cosmology().distmod(sources.z).to_value(u.mag)
-    m_v = truth["abs_mag_v"] + modulus - 2.5 * np.log10(1.0 + sources.z) - 2.5 * np.log10(truth["mu"])
-    out: FloatArray = m_v[:, None] + band_colours(sources.z, truth["age_onset"], truth["a_v"], tilt)
+    normal = rng.standard_normal((n, 2))
     gc = sources.is_gc
+    metallicity, log_u = draw_gas(normal[sources.source])
+    metallicity[gc] = draw_old_metals(normal[gc, 0])
+    shining = light(sources.z, truth["age_onset"], truth["a_v"], metallicity, log_u)
+    recent = recent_share(truth["age_onset"], CLUSTERS.tau)
+    truth["sfr"] = truth["mass"] * shining.formed * recent / 1e7
+    truth["abs_mag_v"] = shining.abs_mag_v - 2.5 * np.log10(truth["mass"])
+    truth["metallicity"], truth["log_u"] = SOLAR * metallicity, log_u
+    out = shining.flux * (truth["mass"] * truth["mu"])[:, None]
     if gc.any():
         count = int(gc.sum())
-        colours = band_colours(np.full(count, LENS_REDSHIFT), rng.uniform(5e3, 1e4, count), np.zeros(count), tilt[gc])
-        f200w = list(BANDS).index("f200w")
-        out[gc] = colours - colours[:, f200w, None] + rng.uniform(26.0, 28.5, (count, 1))
-    return out
+        old = light(
+            np.full(count, LENS_REDSHIFT),
+            rng.uniform(*_GC_AGE, count),
+            np.zeros(count),
+            metallicity[gc],
+            log_u[gc],
+            model=GLOBULARS,
+        ).flux
+        f200w = BANDS.index("f200w")
+        magnitude = rng.uniform(*_GC_F200W, (count, 1))
+        out[gc] = old / old[:, f200w, None] * 10.0 ** (0.4 * (_ZERO_POINT - magnitude))
+    return np.asarray(out, dtype=float)
 
 
 def _observe(
-    sources: _Sources, truth: dict[str, FloatArray], magnitudes: FloatArray, rng: np.random.Generator, draws: int
+    sources: _Sources, truth: dict[str, FloatArray], fluxes: FloatArray, rng: np.random.Generator, draws: int
 ) -> dict[str, Any]:
     """Return the columns of the catalogue: the truth under errors of the stated widths."""
     n = len(sources.z)
@@ -331,17 +346,35 @@ def _observe(
     err_v = 0.03 + 0.1 * rng.random(n)
     out["abs_mag_v"] = (truth["abs_mag_v"] + 2.5 * np.log10(mu / truth["mu"]) + err_v * rng.standard_normal(n)) * u.mag
     out["abs_mag_v_err"] = err_v * u.mag
-    depth = np.clip(0.05 * 10.0 ** (0.4 * (np.nan_to_num(magnitudes, nan=30.0) - 28.7)), 0.0, 0.5)
-    err_mag = np.hypot(0.02, depth)
-    observed = magnitudes + err_mag * rng.standard_normal(magnitudes.shape)
-    for index, band in enumerate(BANDS):
-        # Lost to the Lyman edge, or truly fainter than the images reach.
-        missing = ~(magnitudes[:, index] < _DEPTH)
-        out[f"mag_{band}"] = _masked(observed[:, index], u.mag, missing)
-        out[f"mag_{band}_err"] = _masked(err_mag[:, index], u.mag, missing)
+    _add_photometry(out, fluxes, rng)
     if draws:
         _add_draws(out, mass, age, np.where(limit, np.nan, measured), widths, width_r, root, rng, draws)
     return out
+
+
+def _add_photometry(out: dict[str, Any], fluxes: FloatArray, rng: np.random.Generator) -> None:
+    """Add magnitudes and fluxes in all bands; one noise makes both."""
+    wide = [index for index, band in enumerate(BANDS) if band.endswith("w")]
+    noise = np.empty(fluxes.shape)
+    noise[:, wide] = rng.standard_normal((len(fluxes), len(wide)))
+    # The medium bands have a stream of their own, so that those after them stay what they were without.
+    noise[:, [index for index in range(len(BANDS)) if index not in wide]] = rng.spawn(1)[0].standard_normal(
+        (len(fluxes), len(BANDS) - len(wide))
+    )
+    magnitudes = _ZERO_POINT - 2.5 * np.log10(np.maximum(fluxes, np.finfo(float).tiny))
+    in_magnitude = 2.5 / np.log(10.0)
+    sky = _SKY * in_magnitude / np.maximum(fluxes, np.finfo(float).tiny)
+    err_mag = np.hypot(_CALIBRATION, np.minimum(sky, 0.5))
+    err_flux = np.hypot(_CALIBRATION / in_magnitude * fluxes, _SKY)
+    observed, measured = magnitudes + err_mag * noise, fluxes - err_flux * noise
+    # Lost to the Lyman edge, or truly fainter than the images reach.
+    missing = ~(magnitudes < _DEPTH)
+    for index, band in enumerate(BANDS):
+        out[f"mag_{band}"] = _masked(observed[:, index], u.mag, missing[:, index])
+        out[f"mag_{band}_err"] = _masked(err_mag[:, index], u.mag, missing[:, index])
+    for index, band in enumerate(BANDS):
+        out[f"flux_{band}"] = measured[:, index] * u.nJy
+        out[f"flux_{band}_err"] = err_flux[:, index] * u.nJy
 
 
 def _add_draws(
@@ -396,7 +429,7 @@ def _masked(value: npt.NDArray[Any], unit: u.UnitBase | None, mask: npt.NDArray[
     return Masked(column, mask=mask) if mask.any() else column
 
 
-def _truth_table(sources: _Sources, truth: dict[str, FloatArray], magnitudes: FloatArray) -> QTable:
+def _truth_table(sources: _Sources, truth: dict[str, FloatArray], fluxes: FloatArray) -> QTable:
     """Return the truth, NaN for what is no lensed clump."""
     units = {"mass": u.Msun, "age_onset": u.Myr, "r_eff": u.pc, "sfr": u.Msun / u.yr, "a_v": u.mag, "abs_mag_v": u.mag}
     names = np.array([field.name for field in FIELDS])[sources.field]
@@ -407,9 +440,11 @@ def _truth_table(sources: _Sources, truth: dict[str, FloatArray], magnitudes: Fl
     table["z"] = np.where(sources.is_gc, LENS_REDSHIFT, sources.z)
     for name, values in truth.items():
         table[name] = np.where(sources.is_gc, np.nan, values) * units.get(name, u.one)
-    bands = list(BANDS)
-    f150w, f200w, f356w = (magnitudes[:, bands.index(band)] for band in ("f150w", "f200w", "f356w"))
-    table["colour_x"] = (f200w - f356w) * u.mag
-    table["colour_y"] = (f150w - f200w) * u.mag
+    for index, band in enumerate(BANDS):
+        table[f"flux_{band}"] = fluxes[:, index] * u.nJy
+    for name, first, second in (("colour_x", "f200w", "f356w"), ("colour_y", "f150w", "f200w")):
+        blue, red = (fluxes[:, BANDS.index(band)] for band in (first, second))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            table[name] = 2.5 * np.log10(red / blue) * u.mag
     table.meta["mass_function"] = {"model": "schechter", "beta": _BETA, "log_mc": _LOG_MC, "above": _MASS_BREAK}
     return table

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sc_lab.cosmology import default_cosmology
 from sc_lab.mock.lens import Z_LENS, Lattice
-from sc_lab.mock.light import absolute_v, band_colours
+from sc_lab.mock.light import GALAXIES, GLOBULARS, SOLAR, draw_gas, draw_old_metals, light, recent_share
+from sc_lab.mock.psfs import FILTERS
 from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
@@ -155,6 +156,10 @@ class Host:
         Their winding: radians per e-fold of radius.
     flux : ndarray, shape (bands,)
         Flux without magnification [nJy].
+    mass, sfr : float
+        Stellar mass [Msun] and mean star-formation rate of the last 10 Myr [Msun/yr].
+    age, a_v : float
+        Time since its first stars formed [Myr] and dust attenuation in V [mag].
     """
 
     number: int
@@ -167,6 +172,10 @@ class Host:
     arms: float
     pitch: float
     flux: FloatArray
+    mass: float = float("nan")
+    sfr: float = float("nan")
+    age: float = float("nan")
+    a_v: float = float("nan")
 
     def plane(self, bx: FloatArray, by: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return radius in scale lengths and angle in the plane of the disc.
@@ -259,31 +268,6 @@ class Member:
     flux: FloatArray
 
 
-def fluxes(
-    z: FloatArray, age: FloatArray, a_v: FloatArray, abs_v: FloatArray, pivots: Sequence[float], tilt: FloatArray
-) -> FloatArray:
-    """Return observed fluxes, without magnification, by the light model of the population mock.
-
-    Parameters
-    ----------
-    z, age, a_v, abs_v : ndarray, shape (n,)
-        Redshift, age [Myr], dust [mag] and absolute V magnitude.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
-    tilt : ndarray, shape (n, 2)
-        Change of the near-infrared slopes.
-
-    Returns
-    -------
-    ndarray, shape (n, bands)
-        In nJy; 0 below the Lyman edge.
-    """
-    modulus = default_cosmology().distmod(z).value
-    m_v = abs_v + modulus - 2.5 * np.log10(1.0 + z)
-    magnitudes = m_v[:, None] + band_colours(z, age, a_v, tilt, pivots=pivots)
-    return np.asarray(np.nan_to_num(10.0 ** (0.4 * (31.4 - magnitudes)), nan=0.0))
-
-
 def _scaled_to(flux: FloatArray, band: int, mag: FloatArray) -> FloatArray:
     """Return fluxes scaled to a magnitude in one band."""
     return np.asarray(flux * (10.0 ** (0.4 * (31.4 - mag)) / flux[:, band])[:, None])
@@ -298,15 +282,15 @@ def _masses(n: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(np.exp(np.interp(rng.random(n) * cumulative[-1], cumulative, log_m)))
 
 
-def members(window: Window, pivots: Sequence[float], reference: int, rng: np.random.Generator) -> list[Member]:
+def members(window: Window, bands: Sequence[str], reference: int, rng: np.random.Generator) -> list[Member]:
     """Draw the cluster: its brightest galaxy, the light between the galaxies, and the others.
 
     Parameters
     ----------
     window : Window
         Part of the sky.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     reference : int
         Band of the magnitudes (F150W).
     rng : Generator
@@ -340,10 +324,11 @@ def members(window: Window, pivots: Sequence[float], reference: int, rng: np.ran
     shape, angle = np.concatenate([[0.72, 0.50], shape]), np.concatenate([[tilt, tilt], angle])
     age = np.concatenate([[9500.0, 8000.0], rng.uniform(6000.0, 9500.0, n)])
     z = np.full(n + 2, Z_LENS)
-    slopes = 0.05 * rng.standard_normal((n + 2, 2))
-    slopes[:2] = 0.0
-    flux = fluxes(z, age, np.zeros(n + 2), np.full(n + 2, -20.0), pivots, slopes)
-    flux = _scaled_to(flux, reference, mag)
+    normal = rng.standard_normal((n + 2, 2))
+    normal[:2] = 0.0
+    metals = 10.0 ** (0.1 * normal[:, 0])
+    shining = light(z, age, np.zeros(n + 2), metals, np.full(n + 2, -2.0), bands=bands, model=GLOBULARS)
+    flux = _scaled_to(shining.flux, reference, mag)
     return [
         Member(x[k], y[k], size[k], index[k], shape[k], angle[k], mag[k], flux[k])
         for k in range(n + 2)
@@ -354,7 +339,7 @@ def members(window: Window, pivots: Sequence[float], reference: int, rng: np.ran
 def hosts(
     window: Window,
     lattice: Lattice,
-    pivots: Sequence[float],
+    bands: Sequence[str],
     reference: int,
     rng: np.random.Generator,
     *,
@@ -368,8 +353,8 @@ def hosts(
         Part of the sky.
     lattice : Lattice
         The lens.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     reference : int
         Band of the magnitudes (F150W).
     rng : Generator
@@ -384,6 +369,7 @@ def hosts(
     """
     count = max(2, round(14 * window.share**0.6)) if n is None else n
     out: list[Host] = []
+    stars: list[FloatArray] = []
     taken: list[tuple[float, float]] = []
     cosmology = default_cosmology()
     margin = min(1.8, 0.2 * min(window.side))
@@ -403,12 +389,12 @@ def hosts(
         limit = 0.8 * float(cosmology.age(z).to_value("Myr"))
         # One in five is past its prime; the rest are blue, but redder than their clumps.
         old = rng.random() < 0.2
-        age = np.array([min(rng.uniform(150.0, 600.0) if old else rng.uniform(4.0, 20.0), limit)])
-        dust = np.array([rng.uniform(0.0, 0.3)])
-        abs_v = np.array([-17.5 + 0.7 * rng.standard_normal()])
-        flux = fluxes(np.array([z]), age, dust, abs_v, pivots, 0.06 * rng.standard_normal((1, 2)))[0]
+        age = min(rng.uniform(300.0, 600.0) if old else 10.0 * rng.uniform(4.0, 20.0), limit)
+        dust = rng.uniform(0.0, 0.3)
+        abs_v = -17.5 + 0.7 * rng.standard_normal()
+        stars.append(np.array([z, age, dust, abs_v, *rng.standard_normal(2)]))
         scale_kpc = (
-            0.65 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v[0] + 17.5)) * (3.0 / (1 + z)) ** 0.6
+            0.65 * np.exp(0.3 * rng.standard_normal()) * 10.0 ** (-0.06 * (abs_v + 17.5)) * (3.0 / (1 + z)) ** 0.6
         )
         out.append(
             Host(
@@ -421,15 +407,22 @@ def hosts(
                 angle=rng.uniform(0, np.pi),
                 arms=rng.uniform(0.4, 0.9),
                 pitch=rng.uniform(1.5, 3.0) * rng.choice([-1.0, 1.0]),
-                flux=flux,
+                flux=np.zeros(len(bands)),
             )
         )
+    z_all, age_all, dust_all, abs_v_all, *normal = np.array(stars).T
+    shining = light(z_all, age_all, dust_all, *draw_gas(np.stack(normal, axis=1)), bands=bands, model=GALAXIES)
+    mass = 10.0 ** (0.4 * (shining.abs_mag_v - abs_v_all))
+    sfr = mass * shining.formed * recent_share(age_all, GALAXIES.tau) / 1e7
     del reference
-    return out
+    return [
+        replace(each, flux=mass[k] * shining.flux[k], mass=mass[k], sfr=sfr[k], age=age_all[k], a_v=dust_all[k])
+        for k, each in enumerate(out)
+    ]
 
 
 def clumps(
-    galaxies: Sequence[Host], lattice: Lattice, pivots: Sequence[float], rng: np.random.Generator, *, mean: float = 13.0
+    galaxies: Sequence[Host], lattice: Lattice, bands: Sequence[str], rng: np.random.Generator, *, mean: float = 13.0
 ) -> Compact:
     """Draw the clumps of lensed galaxies and image each of them as often as the lens does.
 
@@ -439,8 +432,8 @@ def clumps(
         Their galaxies.
     lattice : Lattice
         The lens.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     rng : Generator
         Source of chance.
     mean : float
@@ -452,6 +445,7 @@ def clumps(
         Every image of every clump, an ellipse by the Jacobian at its centre.
     """
     parts: list[Compact] = []
+    drawn: list[FloatArray] = []
     cosmology = default_cosmology()
     first = 0
     for host in galaxies:
@@ -462,10 +456,10 @@ def clumps(
         limit = 0.8 * float(cosmology.age(host.z).to_value("Myr"))
         young = rng.random(n) < 0.86
         age = np.where(young, 10.0 ** rng.normal(1.0, 0.4, n), 10.0 ** rng.uniform(2.0, 2.9, n))
-        age = np.clip(age, 1.0, limit)
+        age = np.clip(age, 1.5, limit)
         a_v = np.minimum(rng.exponential(0.15, n), 0.8)
-        abs_v = absolute_v(mass, age, a_v)
-        flux = fluxes(np.full(n, host.z), age, a_v, abs_v, pivots, 0.06 * rng.standard_normal((n, 2)))
+        metallicity, log_u = draw_gas(rng.standard_normal((n, 2)))
+        drawn.append(np.stack([np.full(n, host.z), age, a_v, metallicity, log_u, mass]))
         pc = float(cosmology.angular_diameter_distance(host.z).to_value("pc")) / _ARCSEC_PER_RADIAN
         found = lattice.images(bx, by, host.z)
         keep = np.abs(found.mu) < _MU_MAX
@@ -484,19 +478,26 @@ def clumps(
             "mass": mass[source],
             "age_onset": age[source],
             "a_v": a_v[source],
-            "abs_mag_v": abs_v[source],
+            "metallicity": SOLAR * metallicity[source],
+            "log_u": log_u[source],
             "r_eff": size[source],
             "mu": mu,
             "mu_t": mu_t,
             "mu_r": mu_r,
         }
-        parts.append(Compact(found.x[keep], found.y[keep], cov, flux[source] * np.abs(mu)[:, None], truth))
+        parts.append(Compact(found.x[keep], found.y[keep], cov, np.empty((len(source), 0)), truth))
         first += n
-    return _joined(parts, len(pivots))
+    out = _joined(parts, len(bands))
+    if drawn:
+        *populations, mass = np.concatenate(drawn, axis=1)
+        shining, source = light(*populations, bands=bands), out.truth["source"]
+        out.flux = shining.flux[source] * (mass[source] * np.abs(out.truth["mu"]))[:, None]
+        out.truth["abs_mag_v"] = (shining.abs_mag_v - 2.5 * np.log10(mass))[source]
+    return out
 
 
 def globulars(
-    window: Window, galaxies: Sequence[Member], pivots: Sequence[float], reference: int, rng: np.random.Generator
+    window: Window, galaxies: Sequence[Member], bands: Sequence[str], reference: int, rng: np.random.Generator
 ) -> Compact:
     """Draw globular clusters of the cluster of galaxies: round, 3 pc, old, at its redshift.
 
@@ -506,8 +507,8 @@ def globulars(
         Part of the sky.
     galaxies : sequence of Member
         Members, the brightest first.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     reference : int
         Band of the magnitudes (F150W).
     rng : Generator
@@ -520,8 +521,7 @@ def globulars(
 
     Notes
     -----
-    Magnitudes are drawn, not masses: the schematic light model is too faint at ages of 10 Gyr. What is no
-    property of a lensed clump is NaN in the truth.
+    Magnitudes are drawn, not masses. What is no property of a lensed clump is NaN in the truth.
     """
     n = round(170 * max(window.share, 0.15))
     # Two thirds belong to the brightest galaxy and the space between, the rest to other galaxies.
@@ -534,14 +534,15 @@ def globulars(
     x = np.where(central, 0.0, home[pick, 0]) + radius * np.cos(turn)
     y = np.where(central, 0.0, home[pick, 1]) + radius * np.sin(turn)
     mag = 31.0 - 1.35 * rng.gamma(1.3, 1.0, n)
-    age = rng.uniform(5e3, 1e4, n)
+    age = rng.uniform(4e3, 9e3, n)
     z = np.full(n, Z_LENS)
-    flux = fluxes(z, age, np.zeros(n), np.full(n, -10.0), pivots, 0.06 * rng.standard_normal((n, 2)))
-    flux = _scaled_to(flux, reference, mag)
+    metals = draw_old_metals(rng.standard_normal((n, 2))[:, 0])
+    shining = light(z, age, np.zeros(n), metals, np.full(n, -2.0), bands=bands, model=GLOBULARS)
+    flux = _scaled_to(shining.flux, reference, mag)
     pc = float(default_cosmology().angular_diameter_distance(Z_LENS).to_value("pc")) / _ARCSEC_PER_RADIAN
     size = np.full(n, 3.0)
     cov = (size / HALF_LIGHT / pc)[:, None, None] ** 2 * np.eye(2)
-    truth = _unlensed("gc", z, age, size)
+    truth = _unlensed("gc", z, age, size) | {"metallicity": SOLAR * metals}
     return Compact(x, y, cov, flux, truth).chosen(window.inside(x, y, margin=-0.5) & (mag > 26.5))
 
 
@@ -549,7 +550,7 @@ def stars(
     window: Window,
     taken: Compact,
     galaxies: Sequence[Member],
-    pivots: Sequence[float],
+    bands: Sequence[str],
     reference: int,
     rng: np.random.Generator,
 ) -> Compact:
@@ -563,8 +564,8 @@ def stars(
         Sources to stay away from.
     galaxies : sequence of Member
         Galaxies to stay away from.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     reference : int
         Band of the magnitudes (F150W).
     rng : Generator
@@ -595,14 +596,14 @@ def stars(
     x, y = np.array(places).T
     mag = rng.uniform(22.0, 24.0, n)
     temperature = rng.uniform(3200.0, 5500.0, n)
-    wavelength = np.array(pivots)[None, :] * 1e-6
+    wavelength = np.array([FILTERS[band].pivot for band in bands])[None, :] * 1e-6
     exponent = 0.014387769 / (wavelength * temperature[:, None])
     flux = _scaled_to(1.0 / wavelength**3 / np.expm1(exponent), reference, mag)
     return Compact(x, y, np.zeros((n, 2, 2)), flux, _unlensed("star", np.zeros(n), np.full(n, np.nan), np.zeros(n)))
 
 
 def background(
-    window: Window, lattice: Lattice, pivots: Sequence[float], reference: int, rng: np.random.Generator
+    window: Window, lattice: Lattice, bands: Sequence[str], reference: int, rng: np.random.Generator
 ) -> Compact:
     """Draw small galaxies of the field, lensed where they lie behind; three Gaussians each.
 
@@ -612,8 +613,8 @@ def background(
         Part of the sky.
     lattice : Lattice
         The lens.
-    pivots : sequence of float
-        Pivot wavelengths of the bands [micron].
+    bands : sequence of str
+        Names of the bands.
     reference : int
         Band of the magnitudes (F150W).
     rng : Generator
@@ -642,7 +643,8 @@ def background(
         found = lattice.images(x - efficiency * alpha_x, y - efficiency * alpha_y, float(z))
         mag = np.maximum(31.2 - 1.2 * rng.gamma(1.5, 1.0, n), 25.5)
         age, a_v = 10.0 ** rng.uniform(1.0, 2.5, n), rng.exponential(0.15, n)
-        flux = fluxes(np.full(n, z), age, a_v, np.full(n, -17.0), pivots, 0.1 * rng.standard_normal((n, 2)))
+        gas = draw_gas(rng.standard_normal((n, 2)))
+        flux = light(np.full(n, z), age, a_v, *gas, bands=bands, model=GALAXIES).flux
         flux = flux * (10.0 ** (0.4 * (31.4 - mag)) / flux[:, reference])[:, None]
         kpc = _ARCSEC_PER_RADIAN / float(cosmology.angular_diameter_distance(z).to_value("kpc"))
         radius = kpc * 0.7 * 10.0 ** (-0.1 * (mag - 28.0)) * np.exp(0.3 * rng.standard_normal(n)) * (2 / (1 + z)) ** 0.5
@@ -659,13 +661,13 @@ def background(
             parts.append(
                 Compact(found.x[keep], found.y[keep], imaged * (width / HALF_LIGHT * 1.5) ** 2, share * bright)
             )
-    return _joined(parts, len(pivots))
+    return _joined(parts, len(bands))
 
 
 def _unlensed(kind: str, z: FloatArray, age: FloatArray, size: FloatArray) -> dict[str, Any]:
     """Return the truth of sources that are no lensed clumps."""
     n = len(z)
-    empty = {name: np.full(n, np.nan) for name in ("mass", "a_v", "abs_mag_v")}
+    empty = {name: np.full(n, np.nan) for name in ("mass", "a_v", "metallicity", "log_u", "abs_mag_v")}
     ones = {name: np.ones(n) for name in ("mu", "mu_t", "mu_r")}
     return {
         "kind": np.full(n, kind),
