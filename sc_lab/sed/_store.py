@@ -32,7 +32,7 @@ _FOLDER_LIMIT = 2_000_000_000
 
 
 #: The modules whose code decides what is stored.
-_DECISIVE = ("_basis", "_frame", "_functionals", "_table_build", "dust", "igm", "libraries", "sfh", "tables")
+_DECISIVE = ("_basis", "_frame", "_functionals", "_nodes", "_table_build", "dust", "igm", "libraries", "sfh", "tables")
 
 
 @lru_cache(maxsize=1)

@@ -15,13 +15,14 @@ from sc_lab.errors import InputError
 from sc_lab.sed._basis import Basis, plot_basis
 from sc_lab.sed._frame import Frame, age_of_universe_yr, frame_at, frames_at
 from sc_lab.sed._functionals import LSUN, Functionals, functionals_at
+from sc_lab.sed._nodes import linear_weights
+from sc_lab.sed._table_build import IONISING, basis_of, v_filter
 from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve, dust_spectrum
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.igm import igm_transmission
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.sfh import AgeBins, age_bins, continuity_weights, state_weights
-from sc_lab.sed.tables import IONISING, basis_of, linear_weights, v_filter
 from sc_lab.units import AGE, FloatArray, value_in
 
 __all__ = ["model_fluxes", "model_spectra"]

@@ -16,25 +16,34 @@ import numpy as np
 from astropy.cosmology import FLRW
 
 from sc_lab.errors import InputError
-from sc_lab.sed._basis import Basis, compat_basis, compat_wavelengths, fine_basis
 from sc_lab.sed._frame import Frame, frame_at
-from sc_lab.sed._functionals import Functionals, functionals_at
+from sc_lab.sed._nodes import a_v_nodes, barycentric_weights, linear_weights
 from sc_lab.sed._store import cache_folder, code_version, load_arrays, prune, save_arrays
+from sc_lab.sed._table_build import basis_of, build, v_filter
 from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve
-from sc_lab.sed.filters import Filter, get_filter, get_filters
+from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.sfh import AgeBins, age_bins
 from sc_lab.units import FloatArray
 
-__all__ = ["BandTables", "a_v_nodes", "basis_of", "clear_tables", "make_tables", "set_memory_limit", "v_filter"]
+__all__ = [
+    "V_BAND",
+    "BandTables",
+    "a_v_nodes",
+    "barycentric_weights",
+    "basis_of",
+    "clear_tables",
+    "linear_weights",
+    "make_tables",
+    "set_memory_limit",
+    "v_filter",
+]
 
 #: Name of the column of the V band in the rest frame.
 V_BAND = "V_rest"
 #: Light bluer than this [Angstrom] decides no flux; the attenuation here decides how many nodes of A_V it takes.
 _BLUEST = 850.0
-#: Wavelength below which birth clouds take up starlight [Angstrom].
-IONISING = 912.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,130 +167,6 @@ class BandTables:
             Linear in log U.
         """
         return linear_weights(self.log_u, log_u)
-
-
-def linear_weights(nodes: FloatArray, at: FloatArray) -> FloatArray:
-    """Return the weights of straight lines between nodes, constant outside.
-
-    Parameters
-    ----------
-    nodes : ndarray, shape (n_node,)
-        Rising nodes.
-    at : ndarray, shape (n,)
-        Where to interpolate.
-
-    Returns
-    -------
-    ndarray, shape (n, n_node)
-        Rows that add to one.
-    """
-    at = np.atleast_1d(np.asarray(at, dtype=np.float64))
-    weights = np.zeros((at.size, nodes.size))
-    if nodes.size == 0:
-        return weights
-    if nodes.size == 1:
-        return weights + 1.0
-    high = np.clip(np.searchsorted(nodes, at, side="left"), 1, nodes.size - 1)
-    part = np.clip((at - nodes[high - 1]) / (nodes[high] - nodes[high - 1]), 0.0, 1.0)
-    rows = np.arange(at.size)
-    weights[rows, high], weights[rows, high - 1] = part, 1.0 - part
-    return weights
-
-
-def barycentric_weights(nodes: FloatArray, at: FloatArray) -> FloatArray:
-    """Return the weights of the polynomial through Chebyshev points.
-
-    Parameters
-    ----------
-    nodes : ndarray, shape (n_node,)
-        Chebyshev points of the second kind, as `a_v_nodes` gives them.
-    at : ndarray, shape (n,)
-        Where to interpolate.
-
-    Returns
-    -------
-    ndarray, shape (n, n_node)
-        Rows that add to one.
-    """
-    at = np.atleast_1d(np.asarray(at, dtype=np.float64))
-    if nodes.size == 1:
-        return np.ones((at.size, 1))
-    sign = np.where(np.arange(nodes.size) % 2, -1.0, 1.0)
-    sign[[0, -1]] *= 0.5
-    gap = at[:, None] - nodes
-    hit = gap == 0.0
-    weights = sign / np.where(hit, 1.0, gap)
-    weights /= weights.sum(axis=1, keepdims=True)
-    on = hit.any(axis=1)
-    weights[on] = hit[on]
-    return weights
-
-
-def a_v_nodes(low: float, high: float, *, steepest: float = 4.5, n_node: int | None = None) -> FloatArray:
-    """Return the nodes of A_V.
-
-    Parameters
-    ----------
-    low, high : float
-        Range [mag]; a single node if they are the same.
-    steepest : float, optional
-        Largest attenuation that matters, in units of A_V.
-    n_node : int, optional
-        Number of nodes; None takes as many as give 1e-13.
-
-    Returns
-    -------
-    ndarray
-        Chebyshev points of the second kind, rising.
-
-    Notes
-    -----
-    Fluxes are sums of exp(-c A_V). On a range of width 2 a / c the coefficients of such a function fall as the
-    modified Bessel functions I_n(a), about (a / 2)^n / n!.
-    """
-    if high == low:
-        return np.array([float(low)])
-    if n_node is None:
-        half = 0.5 * (high - low) * 0.4 * math.log(10.0) * steepest
-        n_node = 5
-        while n_node * math.log(half / 2.0) - math.lgamma(n_node + 1) > math.log(1e-14):
-            n_node += 1
-    points = np.cos(np.pi * np.arange(n_node) / (n_node - 1))[::-1]
-    nodes = low + 0.5 * (high - low) * (1.0 + points)
-    nodes[0], nodes[-1] = low, high
-    return nodes
-
-
-def v_filter() -> Filter:
-    """Return the V band of absolute magnitudes, that of Johnson as Bessell (1990) gives it.
-
-    Returns
-    -------
-    Filter
-        The curve of astro-sedpy.
-    """
-    return get_filter("bessell_V")
-
-
-def basis_of(model: SedModel, filters: Sequence[Filter]) -> Basis:
-    """Return the spectra of a model on its wavelengths.
-
-    Parameters
-    ----------
-    model : SedModel
-        The model.
-    filters : sequence of Filter
-        They decide the wavelengths in compat.
-
-    Returns
-    -------
-    Basis
-        The spectra.
-    """
-    library, bins = model.loaded_library, age_bins(model)
-    if model.mode == "compat":
-        return compat_basis(library, bins, compat_wavelengths(filters))
-    return fine_basis(library, bins)
 
 
 # ---- making them -------------------------------------------------------------------------
@@ -467,7 +352,7 @@ def _load_or_build(
     }
     if stored is None or any(stored.get(name, np.empty(0)).shape != shape for name, shape in shapes.items()):
         with one_blas_thread():
-            stored = _build(model, curves, frame, nodes, kept_u, bins, n_bin)
+            stored = build(model, curves, frame, nodes, kept_u, bins, n_bin)
         if save_arrays(path, stored):
             prune(path.parent)
     return BandTables(
@@ -477,95 +362,3 @@ def _load_or_build(
         luminosity_distance=frame.luminosity_distance, age_of_universe=frame.age_of_universe, bins=bins, model=model,
         digest=digest,
     )  # fmt: skip
-
-
-def _build(
-    model: SedModel, curves: tuple[Filter, ...], frame: Frame, nodes: FloatArray, kept_u: Any, bins: AgeBins, n_bin: int
-) -> dict[str, FloatArray]:
-    """Work out the tables."""
-    basis = basis_of(model, curves)
-    weights = functionals_at(model, basis, curves, v_filter(), frame)
-    curve = attenuation_curve(model, basis.wavelength)
-    dusty = 10 ** (-0.4 * nodes[:, None] * curve)
-    clouds = dusty if model.eta == 1.0 else 10 ** (-0.4 * nodes[:, None] * (model.eta * curve))
-    escape = model.escape_fraction if model.nebular else 0.0
-    swallowed = np.where(basis.wavelength < IONISING, escape if model.nebular else 1.0, 1.0)
-    means, young = basis.means[:n_bin], bins.young[:n_bin]
-    n_metal, n_band = basis.stellar.shape[0], len(curves) + 1
-    stellar = np.zeros((n_bin, n_metal, nodes.size, n_band))
-    bare = np.ones((1, basis.wavelength.size))
-    # Stars outside birth clouds, those inside, and the part of the latter's light that escapes.
-    parts = ((1.0 - young, dusty, None), (young * (1.0 - escape), clouds, swallowed), (young * escape, bare, None))
-    for fraction, transmission, kept in parts:
-        used = np.flatnonzero(fraction > 0)
-        if not used.size:
-            continue
-        scaled = fraction[used, None] * means[used]
-        first, last = _extent(scaled)
-        for i in range(n_metal):
-            fluxes = _project(basis.stellar[i, first:last], weights, transmission, kept)
-            shape = (last - first, fluxes.shape[1] * n_band)
-            part = (scaled[:, first:last] @ fluxes.reshape(shape)).reshape(used.size, -1, n_band)
-            stellar[used, i] += part
-    nebular = np.zeros((bins.n_young, n_metal, len(kept_u), nodes.size, n_band))
-    if model.nebular:
-        _add_nebular(nebular, model, basis, weights, nodes, clouds, kept_u, bins)
-        nebular *= (1.0 - escape) * young[: bins.n_young, None, None, None, None]
-    return {"stellar": stellar, "nebular": nebular, "pivot": weights.pivot}
-
-
-def _add_nebular(
-    nebular: FloatArray,
-    model: SedModel,
-    basis: Basis,
-    weights: Functionals,
-    nodes: FloatArray,
-    clouds: FloatArray,
-    kept_u: Any,
-    bins: AgeBins,
-) -> None:
-    """Fill the table of gas: continuum and lines through the dust of birth clouds."""
-    n_row = int(np.flatnonzero(bins.nebular.any(axis=0))[-1]) + 1
-    line_dust = 10 ** (-0.4 * nodes[:, None] * (model.eta * attenuation_curve(model, basis.line_wavelength)))
-    shape = (nebular.shape[2], n_row, nodes.size, nebular.shape[4])
-    for i in range(nebular.shape[1]):
-        rows = basis.nebular[i, kept_u, :n_row].reshape(-1, basis.wavelength.size)
-        fluxes = _project(rows, weights, clouds)
-        if basis.line_wavelength.size:
-            lines = basis.lines[i, kept_u, :n_row].reshape(-1, basis.line_wavelength.size)
-            fluxes = fluxes + _project_lines(lines, weights, line_dust)
-        by_bin = bins.nebular[:, :n_row] @ fluxes.reshape(shape[0], n_row, -1)
-        nebular[:, i] = by_bin.reshape(shape[0], -1, *shape[2:]).swapaxes(0, 1)
-
-
-def _extent(rows: FloatArray) -> tuple[int, int]:
-    """Return the first and one past the last column that is used."""
-    used = np.flatnonzero(rows.any(axis=0))
-    return int(used[0]), int(used[-1]) + 1
-
-
-def _project(
-    rows: FloatArray, weights: Functionals, transmission: FloatArray, kept: FloatArray | None = None
-) -> FloatArray:
-    """Return fluxes (n, n_av, n_band) of spectra (n, n_pix) through dust (n_av, n_pix).
-
-    ``kept`` is the fraction of each pixel that leaves the birth clouds, before dust.
-    """
-    fluxes = np.empty((rows.shape[0], transmission.shape[0], len(weights.spans)))
-    for b, (start, stop) in enumerate(weights.spans):
-        span = slice(start, stop)
-        column = weights.flux[span, b] if kept is None else weights.flux[span, b] * kept[span]
-        fluxes[:, :, b] = rows[:, span] @ (transmission[:, span] * column).T
-    if weights.dust.any():
-        width = weights.energy_width if kept is None else weights.energy_width * kept
-        absorbed = rows @ ((1.0 - transmission) * width).T
-        fluxes += absorbed[:, :, None] * weights.dust
-    return fluxes
-
-
-def _project_lines(lines: FloatArray, weights: Functionals, transmission: FloatArray) -> FloatArray:
-    """Return fluxes (n, n_av, n_band) of lines (n, n_line) through dust (n_av, n_line)."""
-    absorbed = lines @ (1.0 - transmission).T
-    both = transmission.T[:, :, None] * weights.lines[:, None, :]
-    through = (lines @ both.reshape(lines.shape[1], -1)).reshape(lines.shape[0], *both.shape[1:])
-    return np.asarray(through + absorbed[:, :, None] * weights.dust)
