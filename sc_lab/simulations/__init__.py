@@ -14,6 +14,7 @@ from sc_lab.simulations.populations import (
     virial_fractions,
     virial_ks,
 )
+from sc_lab.simulations.slabs import friends_of_friends_in_slabs
 from sc_lab.simulations.snapshot import TYPES, Particles, Snapshot, read_snapshot, with_header
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "cumulative_mass_function",
     "find_groups",
     "friends_of_friends",
+    "friends_of_friends_in_slabs",
     "halo_table",
     "linking_length",
     "measure_clusters",
