@@ -273,11 +273,10 @@ def test_clumps_on_images_have_the_mass_of_their_sed(fitted, field, places, sett
     catalog = found.catalog[seen]
     draws = joint_draws(catalog, n_draws=300, rng=1)
     assert draws.index is not None
-    # The draws of the posterior times the scatter of the magnification, which the catalogue's draws do not have.
-    still = joint_draws(catalog[[n for n in catalog.colnames if "mu_" not in n]], n_draws=300, rng=1)
-    assert (np.std(np.log(draws.mass), axis=0) > np.std(np.log(still.mass), axis=0)).all()
+    # Draws of the posterior times the scatter of the magnification, once: the catalogue's draws do not have it.
     picked = np.take_along_axis(values(catalog, "mass_draws").T, draws.index, axis=0)
     np.testing.assert_allclose(draws.mass * draws.mu, picked * values(catalog, "mu"), rtol=1e-12)
+    assert np.std(draws.mu / values(catalog, "mu"), axis=0).max() > 0.02  # success trivial otherwise
 
 
 def test_edits_replay_and_export_without_pixels_and_without_fits(fitted, field, places, settings, tmp_path):
