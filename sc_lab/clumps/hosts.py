@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import astropy.units as u
 import numpy as np
@@ -270,7 +270,7 @@ def _fit(
         row.notes.append(f"{row.n_bands} band with a flux and an error: not fitted")
         return
     try:
-        fit = fit_photometry(
+        found = fit_photometry(
             flux * u.nJy,
             error * u.nJy,
             tuple(bands),
@@ -280,6 +280,7 @@ def _fit(
     except InputError as refusal:
         row.notes.append(str(refusal))
         return
+    fit = cast("SedFit", found)
     if fits is not None:
         fits[name] = fit
     samples = fit.samples

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BinTables", "make_bin_tables"]
 
+#: Models worked out at once.
+_CHUNK = 2000
+
 
 @dataclass(frozen=True, eq=False)
 class BinTables:
@@ -60,12 +63,25 @@ class BinTables:
         ndarray, shape (n, n_band + 1)
             In nJy, the redshifted V band last.
         """
-        wz, wa = self.tables.metallicity_weights(metallicity), self.tables.a_v_weights(a_v)
-        out = np.einsum("nk,nz,na,kzab->nb", shares, wz, wa, self.stellar, optimize=True)
-        if len(self.nebular):
-            young, wu = shares[:, : len(self.nebular)], self.tables.log_u_weights(log_u)
-            out = out + np.einsum("nk,nz,nu,na,kzuab->nb", young, wz, wu, wa, self.nebular, optimize=True)
-        return np.asarray(out)
+        n_band = self.stellar.shape[-1]
+        out = np.empty((len(shares), n_band))
+        # A few thousand at a time: the products of all weights take a kilobyte or more each.
+        for start in range(0, len(shares), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            wz, wa = self.tables.metallicity_weights(metallicity[part]), self.tables.a_v_weights(a_v[part])
+            out[part] = _outer(shares[part], wz, wa) @ self.stellar.reshape(-1, n_band)
+            if len(self.nebular):
+                young, wu = shares[part, : len(self.nebular)], self.tables.log_u_weights(log_u[part])
+                out[part] += _outer(young, wz, wu, wa) @ self.nebular.reshape(-1, n_band)
+        return out
+
+
+def _outer(*weights: FloatArray) -> FloatArray:
+    """Return the products of weights, shapes (n, a), (n, b) ... to (n, a b ...)."""
+    out = weights[0]
+    for each in weights[1:]:
+        out = (out[:, :, None] * each[:, None, :]).reshape(len(out), -1)
+    return out
 
 
 def make_bin_tables(

@@ -14,7 +14,9 @@ from scipy import special
 from sc_lab.errors import InputError
 from sc_lab.sed import _ensemble_loops as loops
 from sc_lab.sed._bin_tables import BinTables
-from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
+from sc_lab.sed._posterior import mass_tables
+from sc_lab.sed._posterior_grid import mass_prior
+from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Prior, Priors, Uniform
 from sc_lab.units import FloatArray
 
 __all__ = ["Problem", "StudentT", "log_posterior_reference", "make_problem", "parameters_of"]
@@ -88,6 +90,8 @@ class Problem:
         What the likelihood lacks: errors, and the cut of Gaussian priors.
     packed : tuple
         What the compiled loops read.
+    mass : Uniform, LogUniform, Gaussian or Fixed
+        Prior of log10 of the mass formed.
     """
 
     tables: BinTables
@@ -103,6 +107,7 @@ class Problem:
     marginal: bool
     log_constant: float
     packed: tuple[Any, ...]
+    mass: Prior
 
     def steps(self, values: Mapping[str, FloatArray]) -> FloatArray:
         """Return the steps between bins out of parameters by name.
@@ -145,7 +150,7 @@ def make_problem(
     shape_err : ndarray, shape (n_band,), optional
         Fractional error common to all bands.
     marginalise_mass : bool
-        Integrate a uniform prior of log mass in closed form; else sample it, as is done for any other prior of it.
+        Integrate over the mass, in closed form where its prior is uniform in the logarithm; else sample it.
 
     Returns
     -------
@@ -180,10 +185,11 @@ def make_problem(
         else:
             numbers[at, 0] = prior.value
     mass_at = names.index("log_mass_formed")
-    marginal = marginalise_mass and kinds[mass_at] == loops.UNIFORM
+    marginal = marginalise_mass and kinds[mass_at] != loops.FIXED
     if marginal:
-        numbers[mass_at, 2:] = numbers[mass_at, :2]
         kinds[mass_at] = loops.FIXED
+        if isinstance(priors.log_mass_formed, Gaussian):
+            constant += priors.log_mass_formed.log_norm  # which the integral over the mass takes off itself
     shape = np.zeros(len(data))
     if shape_err is not None:
         shape = np.nan_to_num(np.asarray(shape_err, dtype=np.float64)[used])
@@ -216,6 +222,8 @@ def make_problem(
         data / errors,
         shape,
         bool(marginal),
+        *mass_prior(priors.log_mass_formed),
+        *mass_tables(),
     )
     return Problem(
         tables=tables,
@@ -231,6 +239,7 @@ def make_problem(
         marginal=bool(marginal),
         log_constant=constant,
         packed=packed,
+        mass=priors.log_mass_formed,
     )
 
 
@@ -293,8 +302,7 @@ def log_posterior_reference(points: FloatArray, problem: Problem) -> FloatArray:
     aa, ab = (model**2).sum(axis=1), (model * (problem.data / problem.sigma)).sum(axis=1)
     bb = float(((problem.data / problem.sigma) ** 2).sum())
     if problem.marginal:
-        low, high = problem.numbers[problem.names.index("log_mass_formed"), 2:]
-        log_like = -0.5 * bb + _mass_integral(ab / np.sqrt(aa), np.sqrt(aa), low, high)
+        log_like = -0.5 * bb + _mass_integral(aa, ab, problem.mass)
     else:
         mass = 10.0 ** safe["log_mass_formed"]
         log_like = -0.5 * (bb - 2.0 * mass * ab + mass**2 * aa)
@@ -312,18 +320,19 @@ def _scaled_model(values: Mapping[str, FloatArray], problem: Problem) -> FloatAr
     return np.asarray(flux[:, keep] / problem.sigma * (1.0 + values["shape"][:, None] * problem.shape))
 
 
-def _mass_integral(s: FloatArray, root: FloatArray, low: float, high: float) -> FloatArray:
-    """Return what `_ensemble_loops.log_mass_integral` does, by a fine trapezoidal rule in the logarithm of the mass."""
-    out = np.empty(len(s))
-    for n, (each, scale) in enumerate(zip(s, root, strict=True)):
-        start, stop = math.log(scale) + math.log(10) * low, math.log(scale) + math.log(10) * high
-        x = np.linspace(start, stop, 20_001)
-        if each > 3.0:
-            # The peak is narrow: half of the nodes go there.
-            near = np.linspace(math.log(each) - 9.0 / each, math.log(each) + 9.0 / each, 20_001)
-            x = np.unique(np.concatenate([x, near[(near > start) & (near < stop)]]))
-        with np.errstate(over="ignore"):
-            value = each * np.exp(x) - 0.5 * np.exp(2.0 * x)
-        peak = value.max()
-        out[n] = peak + math.log(np.trapezoid(np.exp(value - peak), x)) - math.log(stop - start)
+def _mass_integral(a: FloatArray, b: FloatArray, prior: Prior) -> FloatArray:
+    """Return the logarithm of the prior average of exp(M b - M^2 a / 2), by a fine trapezoidal rule in log10 M."""
+    low, high = max(float(prior.low), float(prior.ppf(1e-15))), min(float(prior.high), float(prior.ppf(1.0 - 1e-15)))
+    steps = np.geomspace(1e-9, high - low, 4000)
+    out = np.empty(len(a))
+    for n, (square, cross) in enumerate(zip(a, b, strict=True)):
+        nodes = [np.linspace(low, high, 4001), low + steps, high - steps]
+        if cross > 0:
+            # The peak may be narrow.
+            peak, width = math.log10(cross / square), math.sqrt(square) / cross / math.log(10)
+            nodes.append(peak + 12.0 * min(width, 1.0) * np.linspace(-1.0, 1.0, 4001))
+        x = np.unique(np.clip(np.concatenate(nodes), low, high))
+        mass = 10.0**x
+        value = cross * mass - 0.5 * square * mass**2 + prior.log_density(x)
+        out[n] = value.max() + math.log(np.trapezoid(np.exp(value - value.max()), x))
     return out

@@ -12,9 +12,18 @@ import numpy as np
 
 from sc_lab.errors import OptionalDependencyError, ScLabError
 from sc_lab.sed import _ensemble_loops as loops
+from sc_lab.sed._posterior import compiled as compiled_grid
 from sc_lab.units import FloatArray
 
-__all__ = ["EnsembleRun", "compiled", "log_posteriors", "run_emcee_reference", "run_ensembles", "start_walkers"]
+__all__ = [
+    "EnsembleRun",
+    "compiled",
+    "draw_log_masses",
+    "log_posteriors",
+    "run_emcee_reference",
+    "run_ensembles",
+    "start_walkers",
+]
 
 #: Independent ensembles; two would show that starts differ, four also tell which one is off.
 _N_ENSEMBLES = 4
@@ -80,7 +89,7 @@ def compiled() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``log_posterior_many`` and ``move_ensemble``.
+        ``draw_masses``, ``log_posterior_many`` and ``move_ensemble``.
 
     Raises
     ------
@@ -96,10 +105,13 @@ def compiled() -> dict[str, Any]:
 
     # Sums may be reordered and fused, which vectorises them; NaN and infinity keep their meaning.
     fastmath = {"contract", "reassoc", "nsz", "arcp"}
-    for helper in (loops.transform, loops.log_mass_integral, loops.log_posterior):
+    # The integral over the mass is that of the grid engine, which registers it.
+    compiled_grid()
+    for helper in loops.HELPERS:
         register_jitable(fastmath=fastmath)(helper)
     options: dict[str, Any] = {"fastmath": fastmath, "nogil": True}
-    functions = {"log_posterior_many": loops.log_posterior_many, "move_ensemble": loops.move_ensemble}
+    names = ("draw_masses", "log_posterior_many", "move_ensemble")
+    functions = {name: getattr(loops, name) for name in names}
     try:
         return {name: numba.njit(cache=True, **options)(each) for name, each in functions.items()}
     except RuntimeError:  # no folder that a cache could be written to
@@ -127,6 +139,33 @@ def log_posteriors(points: FloatArray, problem: tuple[Any, ...], *, engine: str 
     function = compiled()["log_posterior_many"] if engine == "compiled" else loops.log_posterior_many
     function(np.ascontiguousarray(points, dtype=np.float64), problem, _work(problem), out)
     return out
+
+
+def draw_log_masses(
+    a: FloatArray, b: FloatArray, kind: int, numbers: FloatArray, nodes: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Draw log10 of the mass from its density given each model.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (n,)
+        Sums of F^2 / sigma^2 and F f / sigma^2 for models F of one solar mass and data f.
+    kind, numbers, nodes
+        Prior of the mass and nodes of quadrature, as `sc_lab.sed._posterior_grid.mass_prior` and
+        `sc_lab.sed._posterior.mass_tables` give them.
+    rng : `~numpy.random.Generator`
+        Source of chance.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        One draw for each model.
+    """
+    out = np.empty(len(a))
+    stream = rng.integers(2**63, size=1, dtype=np.uint64)
+    work = np.empty((3, 40 * nodes.shape[1]))
+    compiled()["draw_masses"](np.ascontiguousarray(a), np.ascontiguousarray(b), kind, numbers, nodes, work, stream, out)
+    return out / math.log(10.0)
 
 
 def run_ensembles(
@@ -462,9 +501,9 @@ def bridge_evidence(
 # ---- inside ------------------------------------------------------------------------------------
 
 
-def _work(problem: tuple[Any, ...]) -> tuple[FloatArray, FloatArray]:
-    stellar = problem[8]
-    return np.empty(stellar.shape[2]), np.empty(stellar.shape[3])
+def _work(problem: tuple[Any, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    stellar, nodes = problem[8], problem[16]
+    return np.empty(stellar.shape[2]), np.empty(stellar.shape[3]), np.empty((3, 40 * nodes.shape[1]))
 
 
 def start_walkers(

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["log_posterior", "log_posterior_many", "move_ensemble", "transform"]
+from sc_lab.sed._kernels import draw_log_mass, log_mass_integral
+
+__all__ = ["HELPERS", "draw_masses", "log_posterior", "log_posterior_many", "move_ensemble", "transform"]
 
 #: How one parameter follows from its standard normal coordinate; see `transform`.
 FIXED, UNIFORM, LOG_UNIFORM, GAUSSIAN, STUDENT = 0, 1, 2, 3, 4
@@ -45,45 +47,17 @@ def transform(x: float, kind: int, p: Any) -> float:
     return float(p[0] + p[1] * (q - rest) / math.sqrt(2.0 * q * rest))
 
 
-def log_mass_integral(s: float, root: float, low: float, high: float) -> float:
-    """Return the logarithm of the likelihood averaged over a mass that is uniform in its logarithm.
-
-    ``s`` is the signal-to-noise ratio of the model's pattern in the data, ``root`` the norm of the model of one solar
-    mass in units of the errors, ``low`` and ``high`` the limits of log10 of the mass. The integral is
-    int exp(s x - x^2 / 2) dx / x over x = root 10^low ... root 10^high, divided by ln(10) (high - low). From s = 9 on,
-    the expansion about the peak holds to 1e-6; below, and near the limits, a trapezoidal rule takes over.
-    """
-    start, stop = math.log(root) + _LN_TEN * low, math.log(root) + _LN_TEN * high
-    norm = math.log(stop - start)
-    if s > 9.0 and start < math.log(s - 6.0) and stop > math.log(s + 6.0):
-        r = 1.0 / (s * s)
-        series = 1.0 + r * (1.0 + r * (3.0 + r * (15.0 + r * 105.0)))
-        return 0.5 * s * s + 0.5 * math.log(2.0 * math.pi) - math.log(s) + math.log(series) - norm
-    # Below x = exp(flat) the integrand is 1; above x = s + 8 nothing is left of it. Between them the trapezoidal rule in
-    # ln x has nodes nearer than the width of the peak, where it converges exponentially.
-    flat = math.log(1e-4 / (1.0 + abs(s)))
-    bottom = max(start, flat)
-    top = min(stop, math.log(max(s, 0.0) + 8.0))
-    peak = 0.5 * s * s if s > 0.0 else 0.0
-    total = max(min(bottom, stop) - start, 0.0) * math.exp(-peak)
-    if top > bottom:
-        n = 160
-        step = (top - bottom) / n
-        for k in range(n + 1):
-            x = math.exp(bottom + k * step)
-            total += (0.5 if k in (0, n) else 1.0) * step * math.exp(s * x - 0.5 * x * x - peak)
-    return peak + math.log(max(total, 1e-300)) - norm
-
-
 def log_posterior(x: Any, problem: Any, work: Any) -> float:
     """Return the logarithm of likelihood times prior at one point of normal coordinates.
 
     ``problem`` is what `sc_lab.sed.continuity` packs: kinds and numbers of the priors, where each parameter's
     coordinate is (-1: none), durations of the bins, nodes and tables in units of the errors, the data in them, the
-    shape errors, and whether the mass is integrated out. ``work`` holds one value per bin, and the model of each band.
+    shape errors, whether the mass is integrated out, and its prior as the grid engine takes it. ``work`` holds one
+    value per bin, the model of each band, and what the integral over the mass needs.
     """
-    kinds, numbers, slots, widths, z_nodes, u_nodes, av_low, av_step, stellar, nebular, data, shape, marginal = problem
-    weight, model = work
+    kinds, numbers, slots, widths, z_nodes, u_nodes, av_low, av_step, stellar, nebular, data, shape = problem[:12]
+    marginal, mass_kind, mass_numbers, tail, nodes = problem[12:]
+    weight, model, mass_work = work
     n_bins, n_neb, n_bands = stellar.shape[2], nebular.shape[3], stellar.shape[3]
     total = 0.0
     for j in range(len(x)):
@@ -177,9 +151,7 @@ def log_posterior(x: Any, problem: Any, work: Any) -> float:
     if not aa > 0.0:
         return -math.inf
     if marginal:
-        j = first + LOG_MASS
-        root = math.sqrt(aa)
-        return total - 0.5 * bb + log_mass_integral(ab / root, root, numbers[j][2], numbers[j][3])
+        return total - 0.5 * bb + log_mass_integral(aa, ab, mass_kind, mass_numbers, tail, nodes, mass_work)
     mass = math.exp(_LN_TEN * log_mass)
     return total - 0.5 * (bb - 2.0 * mass * ab + mass * mass * aa)
 
@@ -188,6 +160,12 @@ def log_posterior_many(points: Any, problem: Any, work: Any, out: Any) -> None:
     """Fill ``out`` with the log posterior of each row of ``points``."""
     for n in range(len(points)):
         out[n] = log_posterior(points[n], problem, work)
+
+
+def draw_masses(a: Any, b: Any, kind: int, numbers: Any, nodes: Any, work: Any, stream: Any, out: Any) -> None:
+    """Fill ``out`` with one draw of ln M for each model; see `sc_lab.sed._kernels.draw_log_mass`."""
+    for n in range(len(a)):
+        out[n] = draw_log_mass(a[n], b[n], kind, numbers, nodes, work, stream)
 
 
 def move_ensemble(
@@ -272,3 +250,7 @@ def move_ensemble(
                     chain[kept, w, d] = walkers[w, d]
             kept += 1
     return accepted
+
+
+#: In the order in which they call each other.
+HELPERS = (transform, log_posterior)

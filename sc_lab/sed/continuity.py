@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from sc_lab.sed._continuity import (
     make_problem,
     parameters_of,
 )
-from sc_lab.sed._ensemble import EnsembleRun, run_emcee_reference, run_ensembles, start_walkers
+from sc_lab.sed._ensemble import EnsembleRun, draw_log_masses, run_emcee_reference, run_ensembles, start_walkers
 from sc_lab.sed.priors import LogUniform, Priors, Uniform
 from sc_lab.sed.results import SedFit
 from sc_lab.units import FloatArray
@@ -35,7 +34,7 @@ SAMPLERS = ("ensemble", "emcee")
 #: Steps of each emcee walker; a longer chain is a second call away, and this is the slow path.
 _EMCEE_STEPS = 6000
 
-#: A prior edge holds so much of the posterior within a fiftieth of the range that it deserves a word.
+#: A prior edge holds so much of the posterior within a twentieth of the range that it deserves a word.
 _AT_EDGE = 0.25
 
 
@@ -88,7 +87,7 @@ def fit_continuity(
     sampler : {"ensemble", "emcee"}
         Compiled ensembles, or emcee with the likelihood in plain NumPy: the slow reference.
     marginalise_mass : bool
-        Integrate the mass out in closed form where its prior is uniform in the logarithm.
+        Integrate the mass out, and draw it afterwards; else it is sampled like the rest.
     max_steps : int, optional
         Most steps of each walker.
     n_draws : int
@@ -170,7 +169,7 @@ def fit_continuity(
         flux=flux,
         flux_err=flux_err,
         z=float(z),
-        model=replace(model, bin_edges=tuple(float(edge) / 1e6 for edge in tables.history.edges)),
+        model=model,
         priors=priors,
         log_evidence=run.log_evidence + problem.log_constant,
         ess=min(run.ess, float(n_draws)),
@@ -212,8 +211,8 @@ def _draws(
     unit, scaled = _unit_fluxes(values, problem)
     if problem.marginal:
         aa, ab = (scaled**2).sum(axis=1), (scaled * problem.data / problem.sigma).sum(axis=1)
-        low, high = problem.numbers[problem.names.index("log_mass_formed"), 2:]
-        values["log_mass_formed"] = draw_log_mass(ab / np.sqrt(aa), np.sqrt(aa), low, high, rng)
+        kind, numbers, _, nodes = problem.packed[13:]
+        values["log_mass_formed"] = draw_log_masses(aa, ab, kind, numbers, nodes, rng)
     return values, unit * 10.0 ** values["log_mass_formed"][:, None]
 
 
@@ -223,47 +222,6 @@ def _unit_fluxes(values: dict[str, FloatArray], problem: Problem) -> tuple[Float
     unit = problem.tables.fluxes(shares, values["metallicity"], values["log_u"], values["a_v"])
     used = unit[:, np.append(problem.used, False)]
     return unit, used / problem.sigma * (1.0 + values["shape"][:, None] * problem.shape)
-
-
-def draw_log_mass(
-    s: FloatArray, root: FloatArray, low: float, high: float, rng: np.random.Generator, *, n_nodes: int = 512
-) -> FloatArray:
-    """Draw log10 of the mass from its posterior at given shapes of the model, under a prior uniform in it.
-
-    Parameters
-    ----------
-    s, root : ndarray, shape (n,)
-        Signal-to-noise ratio of the model's pattern in the data, and norm of the model of one solar mass.
-    low, high : float
-        Limits of log10 of the mass.
-    rng : `~numpy.random.Generator`
-        Source of chance.
-    n_nodes : int
-        Nodes of the inverted distribution function.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        One draw for each.
-    """
-    log_root = np.log(root)
-    start, stop = log_root + math.log(10) * low, log_root + math.log(10) * high
-    # Where the density of ln x is more than exp(-32) of its largest value: a Gaussian of x about s, cut at x = 0.
-    peak = np.maximum(s, 0.0)
-    top = np.minimum(stop, np.log(peak + 8.0))
-    bottom = np.where(s > 9.0, np.maximum(start, np.log(np.maximum(s - 8.0, 1e-300))), start)
-    top = np.maximum(top, bottom + 1e-9)
-    y = bottom[:, None] + (top - bottom)[:, None] * np.linspace(0.0, 1.0, n_nodes)
-    x = np.exp(y)
-    log_density = s[:, None] * x - 0.5 * x**2
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    cdf = np.concatenate([np.zeros((len(s), 1)), np.cumsum(density[:, 1:] + density[:, :-1], axis=1)], axis=1)
-    target = rng.random(len(s)) * cdf[:, -1]
-    at = np.clip((cdf < target[:, None]).sum(axis=1) - 1, 0, n_nodes - 2)
-    rows = np.arange(len(s))
-    inside = (target - cdf[rows, at]) / np.maximum(cdf[rows, at + 1] - cdf[rows, at], 1e-300)
-    drawn = y[rows, at] + (y[rows, at + 1] - y[rows, at]) * inside
-    return np.asarray((drawn - log_root) / math.log(10))
 
 
 def _derived(
@@ -295,7 +253,7 @@ def _best(run: EnsembleRun, problem: Problem) -> tuple[dict[str, float], FloatAr
     unit, scaled = _unit_fluxes(values, problem)
     data = problem.data / problem.sigma
     if problem.marginal:
-        low, high = problem.numbers[problem.names.index("log_mass_formed"), 2:]
+        low, high = problem.mass.low, problem.mass.high
         mass = float((scaled[0] @ data) / (scaled[0] @ scaled[0]))
         values["log_mass_formed"] = np.array([np.clip(math.log10(max(mass, 1e-300)), low, high)])
     mass = 10.0 ** float(values["log_mass_formed"][0])
@@ -312,6 +270,6 @@ def _edge_cautions(samples: dict[str, FloatArray], priors: Priors) -> tuple[str,
         if not isinstance(prior, Uniform | LogUniform):
             continue
         at = prior.cdf(samples[name])
-        if float(np.mean(at > 0.98)) > _AT_EDGE:
+        if float(np.mean(at > 0.95)) > _AT_EDGE:
             out.append(f"the posterior of {name} leans on the upper limit of its prior, {prior.high:g}{unit}: raise it")
     return tuple(out)

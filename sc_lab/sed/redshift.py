@@ -270,11 +270,11 @@ class RedshiftFit(SedFit):
 
         if lookback is None:
             most = self.parts[int(np.argmax(self.shares))]
-            edges = default_edges(most.model, most.parameters())
+            edges = default_edges(most.model, most.parameters(), most.z, most.cosmology)
         else:
             edges = np.asarray(lookback, dtype=np.float64)
         rows = [
-            mean_rates(part.model, part.parameters(part._pick(number)), edges)  # noqa: SLF001 - a fit of the same package
+            mean_rates(part.model, part.parameters(part._pick(number)), edges, part.z, part.cosmology)  # noqa: SLF001 - a fit of the same package
             for part, number in self._allotted(n)
         ]
         return edges, np.asarray(np.quantile(np.concatenate(rows), np.asarray(q, dtype=np.float64), axis=0))
