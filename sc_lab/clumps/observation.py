@@ -72,7 +72,7 @@ class Observation:
     box: int = 9
     centre: str = "prior"
     age: float = 10.0
-    sed: SedSettings | None = None
+    sed: SedSettings | None = field(default_factory=SedSettings)
     sed_own: Mapping[str, SedSettings] = field(default_factory=dict)
     properties: Table | None = None
     n_draws: int = 100

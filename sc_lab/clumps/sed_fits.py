@@ -293,7 +293,8 @@ def summary(fit: Any, *, n_bands: int, n_draws: int, seed: Sequence[int]) -> Fit
     chosen = rng.permutation(chosen)
     for name in DRAWN:
         out[f"{name}_draws"] = values[name][chosen]
-    out["sed_chi2"], out["sed_ess"] = float(fit.best_chi2), float(fit.ess)
+    # A perfect fit may come out a rounding error below zero.
+    out["sed_chi2"], out["sed_ess"] = max(float(fit.best_chi2), 0.0), float(fit.ess)
     out["flags"] = _flags(out, n_bands)
     return out
 
@@ -448,8 +449,11 @@ def _stream(name: str) -> int:
 
 
 def _house(name: str, values: FloatArray) -> FloatArray:
-    """Return samples in the house unit of a column."""
-    return 10.0**values if name == "mass" else _SOLAR * values if name == "metallicity" else values
+    """Return samples in the house unit of a column, within its range."""
+    if name == "mass":
+        return np.asarray(10.0**values)
+    scale = _SOLAR if name == "metallicity" else 1.0
+    return scale * (values if name == "abs_mag_v" else np.maximum(values, 0.0))
 
 
 def _flags(fit: Fit, n_bands: int) -> str:
