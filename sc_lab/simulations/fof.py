@@ -187,67 +187,94 @@ def _by_cells(
     threads: int | None,
 ) -> npt.NDArray[np.int64]:
     """Return the labels by unions of cells."""
-    from sc_lab.simulations._fof_compiled import loops
-
-    run = loops()
     n = len(points)
-    if n <= 2**31 - 1:
-        row: type[np.signedinteger[Any]] = np.int32
-    else:
-        row = np.int64
     wanted = min(threads or os.cpu_count() or 1, max(1, n // _WORTH_A_THREAD))
-    n_planes = int(shape[0])
-
-    n_planes = int(shape[0])
-    grid = (origin, per_length, shape)
-
     with ThreadPoolExecutor(wanted) as pool:
 
         def each(parts: list[tuple[int, int]], call: Callable[[int, int, int], Any]) -> None:
             for future in [pool.submit(call, number, low, high) for number, (low, high) in enumerate(parts)]:
                 future.result()
 
-        rows = _even(n, wanted)
-        counts = np.zeros((len(rows), n_planes), dtype=np.int64)
-        each(rows, lambda k, a, b: run["count_planes"](points, a, b, *grid, counts[k]))
-        starts = np.zeros(n_planes + 1, dtype=np.int64)
-        np.cumsum(counts.sum(axis=0), out=starts[1:])
-        cursors = starts[:-1] + np.cumsum(counts, axis=0) - counts
-        order = np.empty(n, dtype=row)
-        each(rows, lambda k, a, b: run["scatter_planes"](points, a, b, *grid, cursors[k], order))
+        order, start, parent = _joined(points, length, period, (origin, per_length, shape), each, wanted)
+        return _numbered(order, start, parent, min_members, each, wanted)
 
-        by_cell = np.empty_like(points)
-        cells = np.zeros(n_planes, dtype=np.int64)
-        # More pieces than threads, as clustered planes take longer.
-        pieces = _balanced(starts, 8 * wanted)
-        each(pieces, lambda _, a, b: run["sort_planes"](points, order, starts, a, b, *grid, by_cell, cells))
-        cell_planes = np.zeros(n_planes + 1, dtype=np.int64)
-        np.cumsum(cells, out=cell_planes[1:])
-        n_cells = int(cell_planes[-1])
-        key, start, parent = (
-            np.empty(n_cells, dtype=np.int64),
-            np.empty(n_cells + 1, dtype=row),
-            np.arange(n_cells, dtype=row),
-        )
-        start[-1] = n
-        each(pieces, lambda _, a, b: run["list_cells"](by_cell, starts, a, b, *grid, cell_planes, key, start))
 
-        def join(low: int, high: int, *, crossing: bool) -> None:
-            square = length * length
-            run["join_planes"](by_cell, cell_planes, key, start, parent, low, high, shape, period, square, crossing)
+def _joined(
+    points: npt.NDArray[Any],
+    length: float,
+    period: FloatArray,
+    grid: tuple[FloatArray, FloatArray, npt.NDArray[np.int64]],
+    each: Callable[..., None],
+    wanted: int,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return rows sorted by cell, where each cell starts, and the cell that each is joined to.
 
-        # Inside its own planes a thread meets no other; what crosses from one to the next is joined afterwards.
-        planes = _balanced(starts, wanted)
-        each(planes, lambda _, a, b: join(a, b, crossing=False))
-        for a, b in planes:
-            join(a, b, crossing=True)
-        members, first = np.zeros(n_cells, dtype=row), np.full(n_cells, n, dtype=row)
-        run["count_cells"](parent, start, order, members, first)
-        roots = np.flatnonzero(members >= min_members)
-        rank = np.full(n_cells, -1, dtype=row)
-        rank[roots[np.lexsort((first[roots], -members[roots].astype(np.int64)))]] = np.arange(len(roots))
-        labels = np.empty(n, dtype=np.int64)
-        each(_even(n_cells, wanted), lambda _, a, b: run["label"](parent, start, order, rank, a, b, labels))
+    The sorted copy of the positions and the keys of the cells end with this function.
+    """
+    from sc_lab.simulations._fof_compiled import loops
+
+    run = loops()
+    n, n_planes = len(points), int(grid[2][0])
+    row: type[np.signedinteger[Any]] = np.int32 if n <= 2**31 - 1 else np.int64
+    rows = _even(n, wanted)
+    counts = np.zeros((len(rows), n_planes), dtype=np.int64)
+    each(rows, lambda k, a, b: run["count_planes"](points, a, b, *grid, counts[k]))
+    starts = np.zeros(n_planes + 1, dtype=np.int64)
+    np.cumsum(counts.sum(axis=0), out=starts[1:])
+    cursors = starts[:-1] + np.cumsum(counts, axis=0) - counts
+    order = np.empty(n, dtype=row)
+    each(rows, lambda k, a, b: run["scatter_planes"](points, a, b, *grid, cursors[k], order))
+
+    by_cell = np.empty_like(points)
+    cells = np.zeros(n_planes, dtype=np.int64)
+    # More pieces than threads, as clustered planes take longer.
+    pieces = _balanced(starts, 8 * wanted)
+    each(pieces, lambda _, a, b: run["sort_planes"](points, order, starts, a, b, *grid, by_cell, cells))
+    cell_planes = np.zeros(n_planes + 1, dtype=np.int64)
+    np.cumsum(cells, out=cell_planes[1:])
+    n_cells = int(cell_planes[-1])
+    key, start = np.empty(n_cells, dtype=np.int64), np.empty(n_cells + 1, dtype=row)
+    start[-1] = n
+    each(pieces, lambda _, a, b: run["list_cells"](by_cell, starts, a, b, *grid, cell_planes, key, start))
+    parent = np.arange(n_cells, dtype=row)
+
+    def join(low: int, high: int, *, crossing: bool) -> None:
+        square = length * length
+        run["join_planes"](by_cell, cell_planes, key, start, parent, low, high, grid[2], period, square, crossing)
+
+    # Inside its own planes a thread meets no other; what crosses from one to the next is joined afterwards.
+    planes = _balanced(starts, wanted)
+    each(planes, lambda _, a, b: join(a, b, crossing=False))
+    for a, b in planes:
+        join(a, b, crossing=True)
+    return order, start, parent
+
+
+def _numbered(
+    order: npt.NDArray[Any],
+    start: npt.NDArray[Any],
+    parent: npt.NDArray[Any],
+    min_members: int,
+    each: Callable[..., None],
+    wanted: int,
+) -> npt.NDArray[np.int64]:
+    """Return the label of every particle, by falling size of its group and then by first particle."""
+    from sc_lab.simulations._fof_compiled import loops
+
+    run = loops()
+    n, n_cells, row = len(order), len(parent), order.dtype
+    members, first = np.zeros(n_cells, dtype=row), np.full(n_cells, n, dtype=row)
+    run["count_cells"](parent, start, order, members, first)
+    # Most groups are single particles, and these are ranked by their place alone.
+    alone = np.sort(first[members == 1]) if min_members == 1 else np.empty(0, dtype=row)
+    roots = np.flatnonzero(members >= max(min_members, 2)).astype(row)
+    roots = roots[np.lexsort((first[roots], -members[roots]))]
+    del first, members
+    rank = np.full(n_cells, -1, dtype=row)
+    rank[roots] = np.arange(len(roots), dtype=row)
+    labels = np.empty(n, dtype=np.int64)
+    each(_even(n_cells, wanted), lambda _, a, b: run["label"](parent, start, order, rank, a, b, labels))
+    labels[alone] = np.arange(len(roots), len(roots) + len(alone))
     return labels
 
 
