@@ -34,8 +34,10 @@ IntArray = npt.NDArray[np.intp]
 
 #: Steps of bagpipes' grids of ages [dex], from 1 Myr on.
 _COMPAT_BIN_STEP, _COMPAT_AGE_STEP = 0.1, 0.0025
-#: Step of the bins of the fine mode [dex]; the first bin is everything below 1 Myr.
-_FINE_BIN_STEP = 0.02
+#: Ages at which the fine mode has spectra are no closer than this [dex]; below 1 Myr a tenth of a dex is enough.
+_FINE_STEP, _FINE_STEP_NEWBORN = 0.0195, 0.3
+#: Ages of onset between which the fine mode draws lines [dex], while gas shines and after; whole steps of 0.0025.
+_LINE_STEPS = ((3e7, 4), (np.inf, 8))
 #: Rates are averaged over the last so many years.
 _RATE_SPANS = (1e7, 1e8)
 #: A last continuity bin thinner than this fraction of the age of the Universe joins the one before it.
@@ -44,16 +46,19 @@ _THINNEST_LAST_BIN = 0.02
 
 @dataclass(frozen=True, eq=False)
 class AgeBins:
-    """The bins of age in which stellar populations are tabulated.
+    """The ages for which stellar populations are tabulated.
+
+    In compat they are bagpipes' bins, with the mean spectrum of each. In fine they are nodes: spectra change along a
+    line from node to node, and the weight of a node is what a history has of its half of the two lines.
 
     Attributes
     ----------
     edges : ndarray, shape (n_bin + 1,)
-        Edges of the bins [yr].
+        Edges of the bins [yr]; in fine the node before each, which is where its weight begins.
     ages : ndarray, shape (n_bin,)
-        Age that stands for each [yr].
+        Age of each [yr]; in fine the age at which birth clouds disperse is there twice, inside them and outside.
     stellar : ndarray, shape (n_bin, n_age)
-        Spectrum of a bin as a mean of the library's spectra.
+        Spectrum of each as a mean of the library's spectra.
     nebular : ndarray, shape (n_young, n_na)
         The same for the nebular grids, in the bins that have birth clouds.
     young : ndarray, shape (n_bin,)
@@ -110,7 +115,7 @@ def age_bins(model: SedModel) -> AgeBins:
     -------
     AgeBins
         The bins. ``compat``: 0.1 dex as in bagpipes, spectra averaged as there, which takes each to stand for the
-        ages nearest to it. ``fine``: 0.02 dex, spectra averaged over lines drawn from age to age.
+        ages nearest to it. ``fine``: the library's own ages, but not closer than 0.02 dex.
     """
     library = model.loaded_library
     key = (model.mode, library.digest, model.t_birth_cloud)
@@ -189,37 +194,34 @@ def _compat_means(age: FloatArray, edges: FloatArray) -> FloatArray:
 
 
 def _fine_bins(library: Library, model: SedModel) -> AgeBins:
-    """Return bins of 0.02 dex with an edge at the age at which birth clouds disperse."""
+    """Return the nodes of the fine mode: ages of the library, and twice the age at which birth clouds disperse."""
     split = model.t_birth_cloud * 1e6
-    logs = 6.0 + _FINE_BIN_STEP * np.arange(int((np.log10(library.age[-1]) - 6.0) / _FINE_BIN_STEP) + 1)
-    edges = np.concatenate([[0.0], 10**logs])
-    nearest = int(np.argmin(np.abs(edges - split)))
-    if abs(edges[nearest] / split - 1.0) < 0.005:
-        edges[nearest] = split  # rather than a sliver beside it
-    else:
-        edges = np.sort(np.append(edges, split))
-    index = int((edges[1:] <= split).sum())
-    ages = 0.5 * (edges[1:] + edges[:-1])
-    stellar = _line_means(library.age, edges)
+    nodes = [0.0]
+    for age in library.age[library.age > 0]:
+        step = _FINE_STEP if age >= 1e6 else _FINE_STEP_NEWBORN
+        apart = nodes[-1] == 0.0 or math.log10(age / nodes[-1]) >= step
+        if apart and abs(math.log10(age / split)) > 0.5 * _FINE_STEP:
+            nodes.append(float(age))
+    index = int(np.searchsorted(nodes, split)) + 1
+    ages = np.array([*nodes[: index - 1], split, split, *nodes[index - 1 :]])
     young = (np.arange(ages.size) < index).astype(np.float64)
-    nebular = _line_means(library.nebular_age, edges[: index + 1]) if library.has_nebular else np.zeros((index, 0))
+    stellar = _line_shares(library.age, ages)
+    nebular = np.zeros((index, 0))
+    if library.has_nebular:
+        nebular = _line_shares(library.nebular_age, ages[:index])
+    edges = np.concatenate([[0.0], ages])
     return AgeBins(edges, ages, stellar, nebular, young, stellar @ library.live_fraction)
 
 
-def _line_means(age: FloatArray, edges: FloatArray) -> FloatArray:
-    """Return the means over bins of lines drawn from age to age, flat outside, as weights (n_bin, n_age)."""
-    points = np.unique(np.concatenate([edges, age[(age > edges[0]) & (age < edges[-1])]]))
-    inside = np.clip(points, age[0], age[-1])
-    right = np.clip(np.searchsorted(age, inside, side="right"), 1, age.size - 1)
-    part = (inside - age[right - 1]) / (age[right] - age[right - 1])
-    lines = np.zeros((points.size, age.size))
-    lines[np.arange(points.size), right - 1] = 1.0 - part
-    lines[np.arange(points.size), right] += part
-    steps = 0.5 * np.diff(points)[:, None] * (lines[1:] + lines[:-1])
-    total = np.concatenate([np.zeros((1, age.size)), np.cumsum(steps, axis=0)])
-    at = np.searchsorted(points, edges)
-    means = np.diff(total[at], axis=0) / np.diff(edges)[:, None]
-    return np.asarray(means / means.sum(axis=1, keepdims=True))
+def _line_shares(points: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the weights (n_at, n_point) of straight lines between points, flat outside."""
+    inside = np.clip(at, points[0], points[-1])
+    right = np.clip(np.searchsorted(points, inside, side="left"), 1, points.size - 1)
+    part = (inside - points[right - 1]) / (points[right] - points[right - 1])
+    shares = np.zeros((at.size, points.size))
+    rows = np.arange(at.size)
+    shares[rows, right - 1], shares[rows, right] = 1.0 - part, part
+    return shares
 
 
 # ---- histories with one age --------------------------------------------------------------
@@ -227,8 +229,9 @@ def _line_means(age: FloatArray, edges: FloatArray) -> FloatArray:
 class SfhStates:
     """All distinct states that a history with one age can be in.
 
-    A state is ``(1 - mix) * base[base_index] + mix * unit(last_bin)``, where ``unit(k)`` is 1 in bin k: the flux of
-    the state is the same sum of ``base @ table`` and ``table``. ``weights`` says the same in full.
+    A state is ``(1 - mix) * base[base_index] + mix * full[full_index]``: its flux is the same sum of two rows of
+    fluxes, which are few. ``weights`` says it in full. In compat the first row is that of the complete bins and the
+    second that of the last one, which fills; in fine they are the histories of the two ages around.
 
     Attributes
     ----------
@@ -239,13 +242,15 @@ class SfhStates:
     weights : ndarray, shape (n_state, n_bin)
         Fraction of the mass formed in each bin of age.
     base : ndarray, shape (n_base, n_bin)
-        Weights of the complete bins, which do not depend on how far the last one is filled.
+        First rows.
     base_index : ndarray of int, shape (n_state,)
-        Row of ``base``.
-    last_bin : ndarray of int, shape (n_state,)
-        Bin in which the oldest stars are.
+        Which row of ``base``.
+    full : ndarray, shape (n_full, n_bin)
+        Second rows.
+    full_index : ndarray of int, shape (n_state,)
+        Which row of ``full``.
     mix : ndarray, shape (n_state,)
-        Fraction of the mass in that bin.
+        Weight of the second row.
     sfr10, sfr100 : ndarray, shape (n_state,)
         Mean rate of the last 10 and 100 Myr for 1 Msun formed [1/yr].
     age_mw : ndarray, shape (n_state,)
@@ -260,6 +265,8 @@ class SfhStates:
         Age of the Universe [yr].
     model : SedModel
         The model.
+    line_ages : ndarray
+        Ages of onset of the rows of ``base`` in fine [yr]; empty in compat.
     """
 
     age_low: FloatArray
@@ -268,7 +275,8 @@ class SfhStates:
     weights: FloatArray
     base: FloatArray
     base_index: IntArray
-    last_bin: IntArray
+    full: FloatArray
+    full_index: IntArray
     mix: FloatArray
     sfr10: FloatArray
     sfr100: FloatArray
@@ -278,6 +286,7 @@ class SfhStates:
     exact: bool
     age_max: float
     model: SedModel
+    line_ages: FloatArray
 
     def locate(self, age: FloatArray) -> IntArray:
         """Return the state of each age.
@@ -295,7 +304,7 @@ class SfhStates:
         return np.clip(np.searchsorted(self.age_high, age, side="left"), 0, self.age_high.size - 1)
 
     def rows(self, age: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
-        """Return the two-row form at given ages: that of the state in compat, exact in fine.
+        """Return the two rows at given ages: those of the state in compat, of the lines in between in fine.
 
         Parameters
         ----------
@@ -304,15 +313,15 @@ class SfhStates:
 
         Returns
         -------
-        base_index, last_bin : ndarray of int, shape (n,)
-            Row of ``base`` and bin of the oldest stars.
+        base_index, full_index : ndarray of int, shape (n,)
+            Rows of ``base`` and ``full``.
         mix : ndarray, shape (n,)
-            Fraction of the mass in the latter.
+            Weight of the latter.
         """
-        state = self.locate(age)
-        if not self.exact or self.base.shape[0] == self.age.size:
-            return self.base_index[state], self.last_bin[state], self.mix[state]
-        return _fine_rows(self.model, self.bins, age)
+        if not self.exact:
+            state = self.locate(age)
+            return self.base_index[state], self.full_index[state], self.mix[state]
+        return _line_rows(self.line_ages, age)
 
     def derived(self, age: FloatArray) -> dict[str, FloatArray]:
         """Return what follows from the age alone: that of the state in compat, exact in fine.
@@ -361,7 +370,7 @@ def sfh_states(model: SedModel, z: float, cosmology: FLRW | None = None) -> SfhS
     SfhStates
         The states. ``compat``: bagpipes samples histories at ages 0.0025 dex apart, so that fluxes depend only on
         which of those are younger than the onset. ``fine``: ages 0.0025 dex apart, of which each represents those
-        around it; `SfhStates.rows` is exact in between.
+        around it; `SfhStates.rows` draws lines in between, `state_weights` is exact.
 
     Raises
     ------
@@ -385,40 +394,75 @@ def _make_states(model: SedModel, age_max: float) -> SfhStates:
     """Work out the states of a history."""
     bins = age_bins(model)
     n_bin = bins.upto(age_max)
-    moving = model.sfh == "constant" and model.duration is not None
+    lines = np.empty(0)
     if model.mode == "compat":
         low, high, age = _compat_intervals(model, age_max)
-        weights, (sfr10, sfr100, age_mw) = _compat_weights(model, bins, age)
+        weights, rates = _compat_weights(model, bins, age)
         weights = weights[:, :n_bin]
+        formed = np.isfinite(weights).all(axis=1)  # a short history between two sampled ages forms nothing
+        low, high, age, weights = low[formed], high[formed], age[formed], weights[formed]
+        sfr10, sfr100, age_mw = (each[formed] for each in rates)
+        if model.duration is not None:
+            base = full = weights
+            base_index = full_index = np.arange(age.size)
+            mix = np.zeros(age.size)
+        else:
+            base_index = full_index = n_bin - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+            mix = weights[np.arange(age.size), full_index]
+            base, full = _compat_base(weights, full_index, n_bin), np.eye(n_bin)
     else:
-        step = 10 ** (_COMPAT_AGE_STEP * np.arange(0, int((math.log10(age_max) - 6) / _COMPAT_AGE_STEP) + 2)) * 1e6
-        cuts = np.append(step[step < age_max], age_max)
+        cuts, nodes = _fine_ages(bins, age_max)
         low, high = cuts[:-1], cuts[1:]
         age = np.sqrt(low * high)
         weights = state_weights(model, age, n_bin=n_bin)
         sfr10, sfr100, age_mw = _fine_rates(model, age)
-    formed = np.isfinite(weights).all(axis=1)  # a short compat history between two sampled ages forms nothing
-    if moving:
-        low, high, age, weights = low[formed], high[formed], age[formed], weights[formed]
-        sfr10, sfr100, age_mw = sfr10[formed], sfr100[formed], age_mw[formed]
-        base, base_index, mix = weights, np.arange(age.size), np.zeros(age.size)
-        last = np.zeros(age.size, dtype=np.intp)
-    elif model.mode == "compat":
-        last = n_bin - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-        mix = weights[np.arange(age.size), last]
-        base, base_index = _compat_base(weights, last, n_bin), last
-    else:
-        base = _fine_base(model, bins, n_bin)
-        base_index, last, mix = _fine_rows(model, bins, age)
+        lines = _line_ages(model, cuts, nodes)
+        base = full = state_weights(model, lines, n_bin=n_bin)
+        base_index, full_index, mix = _line_rows(lines, age)
     return SfhStates(
-        age_low=low, age_high=high, age=age, weights=weights, base=base, base_index=base_index, last_bin=last, mix=mix,
-        sfr10=sfr10, sfr100=sfr100, age_mw=age_mw, live=weights @ bins.live[:n_bin], bins=bins,
-        exact=model.mode == "fine", age_max=age_max, model=model,
+        age_low=low, age_high=high, age=age, weights=weights, base=base, base_index=base_index, full=full,
+        full_index=full_index, mix=mix, sfr10=sfr10, sfr100=sfr100, age_mw=age_mw, live=weights @ bins.live[:n_bin],
+        bins=bins, exact=model.mode == "fine", age_max=age_max, model=model, line_ages=lines,
     )  # fmt: skip
 
 
+def _fine_ages(bins: AgeBins, age_max: float) -> tuple[FloatArray, IntArray]:
+    """Return ages 0.0025 dex apart from 1 Myr to that of the Universe [yr], nodes among them, and where those are."""
+    n = int((math.log10(age_max) - 6.0) / _COMPAT_AGE_STEP) + 2
+    steps = 1e6 * 10 ** (_COMPAT_AGE_STEP * np.arange(n))
+    nodes = np.unique(bins.ages)
+    nodes = nodes[(nodes > steps[0] * 1.001) & (nodes < age_max * 0.999)]
+    nearest = np.abs(np.log10(steps[:, None] / nodes)).min(axis=1) if nodes.size else np.full(n, np.inf)
+    # A step next to a node gives way to it, so that no sliver is left between them.
+    kept = steps[(nearest > 0.5 * _COMPAT_AGE_STEP) & (steps < age_max * 0.999)]
+    ages = np.unique(np.concatenate([steps[:1], kept, nodes, [age_max]]))
+    return ages, np.searchsorted(ages, nodes)
+
+
+def _line_ages(model: SedModel, ages: FloatArray, nodes: IntArray) -> FloatArray:
+    """Return those ages of onset between which fluxes are taken to change along a line, nodes among them."""
+    kept = np.zeros(ages.size, dtype=bool)
+    kept[[0, -1]] = True
+    kept[nodes] = True
+    low = 0.0
+    for high, every in _LINE_STEPS:
+        kept[::every] |= (ages[::every] >= low) & (ages[::every] < high)
+        low = high
+    if model.sfh != "exponential":  # what is steep follows the clouds that disperse, closely
+        turn = model.t_birth_cloud * 1e6 * 10 ** np.array([-0.02, 0.05])
+        kept |= (ages > turn[0]) & (ages < turn[1])
+    return ages[kept]
+
+
+def _line_rows(lines: FloatArray, age: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return the ages of onset before and after each, and how far it is on the way."""
+    after = np.clip(np.searchsorted(lines, age, side="left"), 1, lines.size - 1)
+    mix = np.clip((age - lines[after - 1]) / (lines[after] - lines[after - 1]), 0.0, 1.0)
+    return after - 1, after, mix
+
+
 def state_weights(model: SedModel, age: FloatArray, *, n_bin: int | None = None) -> FloatArray:
-    """Return the fraction of mass formed in each bin of age, for given ages of onset.
+    """Return the fraction of mass formed at each age of the tables, for given ages of onset.
 
     Parameters
     ----------
@@ -436,20 +480,42 @@ def state_weights(model: SedModel, age: FloatArray, *, n_bin: int | None = None)
     """
     bins = age_bins(model)
     n = bins.n_bin if n_bin is None else n_bin
+    age = np.asarray(age, dtype=np.float64)
     if model.mode == "compat":
         return _compat_weights(model, bins, age)[0][:, :n]
-    age = np.maximum(age, 1.0)[:, None]
-    edges = bins.edges[: n + 1]
+    upper = np.maximum(age, 1.0)
     if model.sfh == "burst":
-        _, last, mix = _fine_rows(model, bins, age[:, 0])
-        weights = np.zeros((age.size, n))
-        rows = np.arange(age.size)
-        weights[rows, np.minimum(last, n - 1)] = mix
-        weights[rows, np.maximum(last - 1, 0)] += 1.0 - mix
-        return weights
-    start = np.zeros_like(age) if model.duration is None else np.maximum(age - model.duration * 1e6, 0.0)
-    upper, lower = np.clip(edges[1:], start, age), np.clip(edges[:-1], start, age)
-    return _mass_between(model, age, lower, upper) / _mass_between(model, age, start, age)
+        return _line_weights(bins.ages[:n], upper, upper)
+    lower = np.zeros_like(upper) if model.duration is None else np.maximum(upper - model.duration * 1e6, 0.0)
+    return _line_weights(bins.ages[:n], lower, upper, tau=model.tau * 1e6 if model.sfh == "exponential" else math.inf)
+
+
+def _line_weights(nodes: FloatArray, lower: FloatArray, upper: FloatArray, *, tau: float = math.inf) -> FloatArray:
+    """Return the weights of nodes for stars formed between two look-back times at a rate that falls with ``tau``.
+
+    Spectra are lines between nodes, so that a span counts with its mass and the mean place of its stars on the line.
+    """
+    weights = np.zeros((upper.size, nodes.size))
+    width = np.diff(nodes)
+    spans = np.flatnonzero(width > 0)
+    begin, step = nodes[spans], width[spans]
+    low, high = lower[:, None], upper[:, None]
+    start, stop = np.clip(begin, low, high), np.clip(begin + step, low, high)
+    if (upper == lower).all():
+        inside = np.clip(np.searchsorted(begin + step, upper, side="left"), 0, spans.size - 1)
+        mass = np.zeros((upper.size, spans.size))
+        mass[np.arange(upper.size), inside] = 1.0
+        middle = np.clip((high - begin) / step, 0.0, 1.0)
+    else:
+        q = (stop - start) / tau
+        mass = (stop - start) if math.isinf(tau) else np.exp(-(high - stop) / tau) * -np.expm1(-q)
+        mass = mass / mass.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = np.where(q < 1e-3, 0.5 + q / 12.0, 1.0 / -np.expm1(-q) - 1.0 / q)
+        middle = np.clip((start + place * (stop - start) - begin) / step, 0.0, 1.0)
+    weights[:, spans] += mass * (1.0 - middle)
+    weights[:, spans + 1] += mass * middle
+    return weights
 
 
 def _mass_between(model: SedModel, age: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
@@ -477,28 +543,6 @@ def _fine_rates(model: SedModel, age: FloatArray) -> tuple[FloatArray, FloatArra
         x = age / (model.tau * 1e6)
         age_mw = np.where(x < 1e-3, age * (0.5 + x / 12.0), age / -np.expm1(-x) - model.tau * 1e6)
     return sfr10, sfr100, age_mw
-
-
-def _fine_rows(model: SedModel, bins: AgeBins, age: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return the two-row form of the fine mode at given ages."""
-    age = np.clip(age, 1.0, bins.edges[-1])
-    if model.sfh == "burst":  # a line from bin to bin
-        last = np.clip(np.searchsorted(bins.ages, age, side="left"), 1, bins.n_bin - 1)
-        mix = np.clip((age - bins.ages[last - 1]) / (bins.ages[last] - bins.ages[last - 1]), 0.0, 1.0)
-        return last, last, mix
-    last = np.clip(np.searchsorted(bins.edges, age, side="left") - 1, 0, bins.n_bin - 1)
-    edge = bins.edges[last]
-    mix = _mass_between(model, age, edge, age) / _mass_between(model, age, np.zeros_like(age), age)
-    return last, last, mix
-
-
-def _fine_base(model: SedModel, bins: AgeBins, n_bin: int) -> FloatArray:
-    """Return the weights of the complete bins before each bin; the first row, which is never used, is zero."""
-    if model.sfh == "burst":
-        return np.eye(n_bin, k=-1)
-    base = np.zeros((n_bin, n_bin))
-    base[1:] = state_weights(model, bins.edges[1:n_bin], n_bin=n_bin)
-    return base
 
 
 # ---- bagpipes' sampling ------------------------------------------------------------------
@@ -741,9 +785,7 @@ def continuity_weights(model: SedModel, z: float, cosmology: FLRW | None = None)
         age_mw = mass @ ages / widths
     else:
         widths = high - low
-        upper, lower = bins.edges[1 : n_bin + 1], bins.edges[:n_bin]
-        overlap = np.minimum(upper, high[:, None]) - np.maximum(lower, low[:, None])
-        weights = np.maximum(overlap, 0.0) / widths[:, None]
+        weights = _line_weights(bins.ages[:n_bin], low, high)
         rates = [np.clip(span - low, 0.0, widths) / widths / span for span in _RATE_SPANS]
         age_mw = 0.5 * (low + high)
     return ContinuityWeights(
