@@ -1,13 +1,28 @@
 """Inner loops of the grid engine, in plain Python that numba compiles: model fluxes, mass integrals, cells, draws.
 
-Arrays that several loops share:
+They are in one file because the compiler's cache on disk notices changes of the file of the function that is called.
+What several of them take:
+
+``grid``, a tuple of arrays that no source changes:
 
 - ``table``: flat float32, one block per row, laid out (metallicity, log U, A_V, column); a column is a band,
   then the V band, then zeros up to a multiple of four;
 - ``start``, ``n_log_u``: where the block of a row begins and how many log U it has (1 where gas does not matter);
-- ``row_a``, ``row_b``, ``mix``: an age state is ``(1 - mix) * row_a + mix * row_b``;
+- ``row_a``, ``row_b``, ``mix``: an age state is ``(1 - mix) * row_a + mix * row_b``; the two columns of ``mix`` are its
+  values at the younger and older end of the state, between which it is a line;
+- ``z_nodes``, ``u_nodes``: nodes of metallicity and log U; ``av_grid``: first value, step and number of those of A_V;
 - ``axes``: three rows, of metallicity, A_V and log U: low, high, whether the coordinate is the natural logarithm,
-  and mean and sigma of a Gaussian density (sigma 0: flat), then the logarithm of its norm.
+  and mean and sigma of a Gaussian density (sigma 0: flat), then the logarithm of its norm;
+- ``cumulative``: prior probability of ages below each edge of the states; ``young``: whether a state has gas.
+
+``mass``, a tuple: kind of the prior of log mass, its numbers ``m`` (ln of the lower and upper limit of the mass, mean
+and sigma in ln M, logarithm of the norm of its density in ln M, and the two limits themselves), the table ``tail`` of the
+mass integral and the ``nodes`` of its panels.
+
+``data``: rows weight 1/sigma^2, weight times flux, weight times common error; its last column holds in row 0 one plus the
+sum of weighted squares of the common error, in row 1 the sum of weight, flux and common error.
+
+A point has the coordinates of ``axes`` and, fourth, the prior probability of smaller ages. Cells are boxes of points.
 """
 
 # The compiler types the loops; to mypy their arrays are Any.
@@ -19,24 +34,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "HELPERS",
-    "axis_density",
-    "axis_value",
-    "coarse_fluxes",
-    "coarse_posterior",
-    "draw_log_mass",
-    "fit_source",
-    "log_likelihood",
-    "log_mass_integral",
-    "log_mass_panels",
-    "mass_edges",
-    "model_at",
-    "next_uniform",
-    "products",
-    "refine",
-    "representative",
-]
+__all__ = ["HELPERS", "coarse_fluxes", "draw_log_mass", "evaluate", "fit_source", "log_mass_integral", "model_at"]
 
 #: Kinds of prior of log mass.
 UNIFORM, GAUSSIAN, FIXED, LOG_UNIFORM = 0, 1, 2, 3
@@ -44,7 +42,14 @@ UNIFORM, GAUSSIAN, FIXED, LOG_UNIFORM = 0, 1, 2, 3
 _SERIES_FROM = 8.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _EULER = 0.5772156649015329
-_LN10 = math.log(10.0)
+#: Cells whose log posterior mass is further below the best are left out: 3e4 of them hold 5e-4 of the best one's.
+_NEGLIGIBLE = 18.0
+#: Cells of the coarse grid differ by about so much in flux from their middles; smaller errors are approached in steps.
+_COARSE_ERROR = 0.12
+#: Steepest slope of the log likelihood across a cell that draws follow.
+_STEEPEST = 5.0
+#: Cells that may be added to the coarse ones.
+_MORE_CELLS = 40_000
 
 
 def next_uniform(state: Any) -> float:
@@ -73,40 +78,38 @@ def axis_density(axes: Any, d: int, x: float) -> float:
     return -math.log(width)
 
 
-def model_at(
-    out: Any,
-    table: Any,
-    start: Any,
-    n_log_u: Any,
-    row_a: Any,
-    row_b: Any,
-    mix: Any,
-    z_nodes: Any,
-    u_nodes: Any,
-    av_grid: Any,
-    state: int,
-    metallicity: float,
-    a_v: float,
-    log_u: float,
-) -> None:
-    """Write the fluxes of one model of unit mass into ``out``, shape (n_column,)."""
+def model_at(out: Any, point: Any, grid: Any) -> None:
+    """Write the fluxes of unit mass at a point into ``out``, shape (n_column,)."""
+    table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, axes, cumulative, _young = grid
     n_z, n_u, n_col = z_nodes.size, u_nodes.size, out.size
     n_av = int(av_grid[2])
     for c in range(n_col):
         out[c] = 0.0
+    # The age state, and how far the mix has gone in it.
+    state, top = 0, cumulative.size - 1
+    while top - state > 1:
+        half = (state + top) // 2
+        if cumulative[half] <= point[3]:
+            state = half
+        else:
+            top = half
+    inside = (point[3] - cumulative[state]) / (cumulative[state + 1] - cumulative[state])
+    last = mix[state, 0] + inside * (mix[state, 1] - mix[state, 0])
     # Metallicity and log U are linear between nodes and constant beyond the last ones.
     iz, fz = 0, 0.0
     if n_z > 1:
+        metallicity = axis_value(axes, 0, point[0])
         while iz < n_z - 2 and metallicity > z_nodes[iz + 1]:
             iz += 1
         fz = min(max((metallicity - z_nodes[iz]) / (z_nodes[iz + 1] - z_nodes[iz]), 0.0), 1.0)
     iu, fu = 0, 0.0
     if n_u > 1:
+        log_u = axis_value(axes, 2, point[2])
         while iu < n_u - 2 and log_u > u_nodes[iu + 1]:
             iu += 1
         fu = min(max((log_u - u_nodes[iu]) / (u_nodes[iu + 1] - u_nodes[iu]), 0.0), 1.0)
     # Four-point Lagrange interpolation on the uniform grid of A_V.
-    p = (a_v - av_grid[0]) / av_grid[1]
+    p = (axis_value(axes, 1, point[1]) - av_grid[0]) / av_grid[1]
     ia = min(max(int(p) - 1, 0), n_av - 4)
     t = p - ia
     w0 = -(t - 1.0) * (t - 2.0) * (t - 3.0) / 6.0
@@ -115,7 +118,7 @@ def model_at(
     w3 = t * (t - 1.0) * (t - 2.0) / 6.0
     for part in range(2):
         row = row_a[state] if part == 0 else row_b[state]
-        share = 1.0 - mix[state] if part == 0 else mix[state]
+        share = 1.0 - last if part == 0 else last
         if share == 0.0:
             continue
         n_k = n_log_u[row]
@@ -211,20 +214,16 @@ def log_mass_panels(
 
 
 def log_mass_integral(a: float, b: float, kind: int, m: Any, tail: Any, nodes: Any, work: Any) -> float:
-    """Return the logarithm of the prior average of exp(M b - M^2 a / 2).
-
-    ``m``: ln of the lower and upper limit of the mass, mean and sigma (Gaussian, in ln M), logarithm of the norm.
-    ``tail``: table of the regularised integral below, its slope, on a uniform grid from ``-tail_end`` to `_SERIES_FROM`.
-    """
+    """Return the logarithm of the prior average of exp(M b - M^2 a / 2)."""
     if kind == FIXED:
-        x = math.exp(m[0])
+        x = m[5]
         return x * b - 0.5 * x * x * a
     if a <= 0.0:
         return 0.0
     root = math.sqrt(a)
     s = b / root
     if kind == UNIFORM:
-        x_low, x_high = root * math.exp(m[0]), root * math.exp(m[1])
+        x_low, x_high = root * m[5], root * m[6]
         if s > _SERIES_FROM and x_low < s - 6.0 and x_high > s + 6.0:
             r = 1.0 / (s * s)
             return (
@@ -310,7 +309,7 @@ def draw_log_mass(a: float, b: float, kind: int, m: Any, nodes: Any, work: Any, 
     root = math.sqrt(a)
     s = b / root
     if kind == UNIFORM:
-        x_low, x_high = root * math.exp(m[0]), root * math.exp(m[1])
+        x_low, x_high = root * m[5], root * m[6]
         middle = 0.5 * s if s > 2.0 else (1.0 if s > -1.0 else -1.0 / s)
         if x_low < 0.5 * middle and x_high > max(s, 0.0) + 3.0:
             return math.log(_draw_between(s, x_low, x_high, middle, stream) / root)
@@ -336,11 +335,7 @@ def draw_log_mass(a: float, b: float, kind: int, m: Any, nodes: Any, work: Any, 
 
 
 def products(flux: Any, data: Any, n_band: int) -> tuple[float, float]:
-    """Return sum F^2 w and sum F f w for unit-mass fluxes F, the weights those of the whole covariance.
-
-    ``data`` rows: weight 1/sigma^2, weight times flux, weight times the common error; its last column holds in row 0
-    the sum of weighted squares of the common error plus one, in row 1 the sum of weight, flux and common error.
-    """
+    """Return sum F^2 w and sum F f w for unit-mass fluxes F, the weights those of the whole covariance."""
     a, b, cross = 0.0, 0.0, 0.0
     for k in range(n_band):
         a += flux[k] * flux[k] * data[0, k]
@@ -349,56 +344,32 @@ def products(flux: Any, data: Any, n_band: int) -> tuple[float, float]:
     return a - cross * cross / data[0, n_band], b - cross * data[1, n_band] / data[0, n_band]
 
 
-def log_likelihood(flux: Any, data: Any, n_band: int, kind: int, m: Any, tail: Any, nodes: Any, work: Any) -> float:
-    """Return the mass-marginal log likelihood of unit-mass fluxes, less the constant of the data."""
-    a, b = products(flux, data, n_band)
-    return log_mass_integral(a, b, kind, m, tail, nodes, work)
+def evaluate(points: Any, n: int, result: Any, data: Any, n_band: int, grid: Any, mass: Any, work: Any) -> None:
+    """Write log likelihood (less the constant of the data), a and b of ``n`` points into the rows of ``result``."""
+    kind, m, tail, nodes = mass
+    flux = np.empty(4 * ((n_band + 4) // 4))
+    for i in range(n):
+        model_at(flux, points[i], grid)
+        a, b = products(flux, data, n_band)
+        result[i, 0] = log_mass_integral(a, b, kind, m, tail, nodes, work)
+        result[i, 1] = a
+        result[i, 2] = b
 
 
-def representative(cumulative: Any, low: int, high: int) -> int:
-    """Return the age state in the middle of the prior mass of states low to high - 1."""
-    if high - low <= 2:
-        return low + (high - low) // 2 if cumulative[high] > cumulative[low] else low
-    goal = 0.5 * (cumulative[low] + cumulative[high])
-    i = low
-    while i < high - 1 and cumulative[i + 1] < goal:
-        i += 1
-    return i
-
-
-def coarse_fluxes(
-    out: Any,
-    states: Any,
-    low: Any,
-    high: Any,
-    cumulative: Any,
-    axes: Any,
-    table: Any,
-    start: Any,
-    n_log_u: Any,
-    row_a: Any,
-    row_b: Any,
-    mix: Any,
-    z_nodes: Any,
-    u_nodes: Any,
-    av_grid: Any,
-) -> None:
+def coarse_fluxes(out: Any, low: Any, high: Any, grid: Any) -> None:
     """Write the fluxes at the middles of cells into ``out``, float32 of shape (n_column, n_cell)."""
-    flux = np.empty(out.shape[0])
+    flux, point = np.empty(out.shape[0]), np.empty(4)
     for i in range(out.shape[1]):
-        state = representative(cumulative, states[i, 0], states[i, 1])
-        x0 = axis_value(axes, 0, 0.5 * (low[i, 0] + high[i, 0]))
-        x1 = axis_value(axes, 1, 0.5 * (low[i, 1] + high[i, 1]))
-        x2 = axis_value(axes, 2, 0.5 * (low[i, 2] + high[i, 2]))
-        model_at(flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, state, x0, x1, x2)
+        for d in range(4):
+            point[d] = 0.5 * (low[i, d] + high[i, d])
+        model_at(flux, point, grid)
         for c in range(flux.size):
             out[c, i] = flux[c]
 
 
-def coarse_posterior(
-    out: Any, fluxes: Any, volume: Any, data: Any, n_band: int, kind: int, m: Any, tail: Any, nodes: Any, work: Any
-) -> float:
-    """Write the log posterior mass of all cells, minus infinity where negligible; return the maximum."""
+def _coarse_posterior(out: Any, fluxes: Any, volume: Any, data: Any, n_band: int, mass: Any, work: Any) -> float:
+    """Write the log posterior mass of all coarse cells, minus infinity where negligible; return the maximum."""
+    kind, m, tail, nodes = mass
     n = volume.size
     block = 2048
     a, b, c = np.empty(block), np.empty(block), np.empty(block)
@@ -436,138 +407,128 @@ def coarse_posterior(
         top = max(top, bound[i])
     # First the cells whose bound is near the best bound: they give the best value that the others must come near.
     best = -np.inf
-    for i in range(n):
-        out[i] = -np.inf
-        if bound[i] > top - 4.0:
-            out[i] = log_mass_integral(keep_a[i], keep_b[i], kind, m, tail, nodes, work) + volume[i]
-            best = max(best, out[i])
-    for i in range(n):
-        if bound[i] <= top - 4.0 and bound[i] > best - 20.0:
-            out[i] = log_mass_integral(keep_a[i], keep_b[i], kind, m, tail, nodes, work) + volume[i]
-            best = max(best, out[i])
+    for turn in range(2):
+        for i in range(n):
+            near = bound[i] > top - 4.0
+            if turn == 0:
+                out[i] = -np.inf
+            if (turn == 0 and near) or (turn == 1 and not near and bound[i] > best - _NEGLIGIBLE - 4.0):
+                out[i] = log_mass_integral(keep_a[i], keep_b[i], kind, m, tail, nodes, work) + volume[i]
+                best = max(best, out[i])
     return best
 
 
-def refine(
-    n_cell: int,
-    states: Any,
-    low: Any,
-    high: Any,
-    volume: Any,
-    value: Any,
-    done: Any,
-    tolerance: float,
-    cut: float,
-    max_level: int,
-    data: Any,
-    n_band: int,
-    cumulative: Any,
-    young: Any,
-    axes: Any,
-    table: Any,
-    start: Any,
-    n_log_u: Any,
-    row_a: Any,
-    row_b: Any,
-    mix: Any,
-    z_nodes: Any,
-    u_nodes: Any,
-    av_grid: Any,
-    kind: int,
-    m: Any,
-    tail: Any,
-    nodes: Any,
-    work: Any,
-    flux: Any,
-) -> int:
-    """Split cells that hold posterior mass and across which the likelihood changes; return the number of cells."""
+def _roughness(slope: Any, bend: Any, i: int) -> tuple[float, int]:
+    """Return how far a cell's log likelihood is from a line that draws can follow, and the axis where it is furthest."""
+    worst, which = 0.0, 0
+    for d in range(4):
+        rough = max(abs(slope[i, d]) / 3.0, abs(bend[i, d]) / 8.0)
+        if rough > worst:
+            worst, which = rough, d
+    return worst, which
+
+
+def _score(value: float, slope: Any, bend: Any, i: int) -> float:
+    """Return the log of the mean likelihood in a cell, from its middle, slopes and bends."""
+    total = value
+    for d in range(4):
+        g = min(abs(slope[i, d]), 12.0)
+        if g > 0.01:
+            total += math.log(2.0 * math.sinh(0.5 * g) / g)
+        total += min(max(bend[i, d] / 24.0, -1.0), 1.0)
+    return total
+
+
+def _coarse_slopes(
+    slope: Any, bend: Any, k: int, i: int, posterior: Any, volume: Any, strides: Any, counts: Any, first: int
+) -> None:
+    """Estimate slopes and bends of coarse cell ``i`` from its neighbours in the grid."""
+    here = posterior[i] - volume[i]
+    place = i - first
+    for d in range(4):
+        slope[k, d], bend[k, d] = 0.0, 0.0
+        step, count = strides[d], counts[d]
+        if count < 2:
+            continue
+        index = (place // step) % count
+        lower, upper = -np.inf, -np.inf
+        if index > 0:
+            lower = posterior[i - step] - volume[i - step]
+        if index < count - 1:
+            upper = posterior[i + step] - volume[i + step]
+        if lower > -np.inf and upper > -np.inf:
+            slope[k, d] = 0.5 * (upper - lower)
+            bend[k, d] = upper + lower - 2.0 * here
+        elif upper > -np.inf:
+            slope[k, d] = upper - here
+        elif lower > -np.inf:
+            slope[k, d] = here - lower
+
+
+def _refine(
+    n_cell: int, low: Any, high: Any, volume: Any, value: Any, score: Any, slope: Any, bend: Any, done: Any,
+    tolerance: float, cut: float, max_level: int, data: Any, n_band: int, grid: Any, mass: Any, work: Any,
+) -> int:  # fmt: skip
+    """Split cells that hold posterior mass until the likelihood changes along lines in them; return their number."""
+    axes = grid[9]
     capacity = value.size
-    near = np.empty((4, 2))
-    middle = np.empty(3)
+    points, result = np.empty((8, 4)), np.empty((8, 3))
     for _level in range(max_level):
         top = -np.inf
         for i in range(n_cell):
-            top = max(top, value[i] + volume[i])
+            top = max(top, score[i] + volume[i])
         total = 0.0
         for i in range(n_cell):
-            total += math.exp(value[i] + volume[i] - top)
+            total += math.exp(score[i] + volume[i] - top)
         edge = top + math.log(total * cut)
         n_before = n_cell
         for i in range(n_before):
-            # A cell that was looked at carries what its best quarter promises above its middle.
-            if value[i] + volume[i] < edge or done[i] > 0:
+            if done[i] == 1 or score[i] + volume[i] < edge:
+                continue
+            rough, which = _roughness(slope, bend, i)
+            if rough < tolerance and done[i] == 0:
+                done[i] = 1
+                continue
+            # Two points on each axis, a quarter of the cell from its middle.
+            for d in range(4):
+                width = high[i, d] - low[i, d]
+                for side in range(2):
+                    for e in range(4):
+                        points[2 * d + side, e] = 0.5 * (low[i, e] + high[i, e])
+                    points[2 * d + side, d] += (0.5 * side - 0.25) * width
+            evaluate(points, 8, result, data, n_band, grid, mass, work)
+            for d in range(4):
+                slope[i, d] = 2.0 * (result[2 * d + 1, 0] - result[2 * d, 0])
+                bend[i, d] = 16.0 * (result[2 * d + 1, 0] + result[2 * d, 0] - 2.0 * value[i])
+            score[i] = _score(value[i], slope, bend, i)
+            rough, which = _roughness(slope, bend, i)
+            if rough < tolerance:
+                done[i] = 1
                 continue
             if n_cell >= capacity:
                 return n_cell
-            s0, s1 = states[i, 0], states[i, 1]
-            cut_state = (s0 + s1) // 2
-            for d in range(3):
-                middle[d] = 0.5 * (low[i, d] + high[i, d])
-            here = representative(cumulative, s0, s1)
-            worst, which = -1.0, -1
-            for d in range(4):
-                if d == 3 and s1 - s0 < 2:
-                    continue
-                if d < 3 and high[i, d] - low[i, d] <= 0.0:
-                    continue
-                if d == 2 and young[here] == 0:
-                    continue
-                smallest, largest = value[i], value[i]
-                for side in range(2):
-                    x0 = middle[0]
-                    x1 = middle[1]
-                    x2 = middle[2]
-                    state = here
-                    if d == 3:
-                        state = (
-                            representative(cumulative, s0, cut_state)
-                            if side == 0
-                            else representative(cumulative, cut_state, s1)
-                        )
-                    else:
-                        shift = (0.25 if side == 1 else -0.25) * (high[i, d] - low[i, d])
-                        if d == 0:
-                            x0 += shift
-                        elif d == 1:
-                            x1 += shift
-                        else:
-                            x2 += shift
-                    model_at(
-                        flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, state,
-                        axis_value(axes, 0, x0), axis_value(axes, 1, x1), axis_value(axes, 2, x2),
-                    )  # fmt: skip
-                    near[d, side] = log_likelihood(flux, data, n_band, kind, m, tail, nodes, work)
-                    smallest = min(smallest, near[d, side])
-                    largest = max(largest, near[d, side])
-                if largest - smallest > worst:
-                    worst, which = largest - smallest, d
-            if worst < tolerance:
-                done[i] = 1
-                continue
-            # The upper half goes to a new cell, the lower one stays.
+            # The upper half goes to a new cell, the lower one stays; both carry on the line of the slope.
             j = n_cell
             n_cell += 1
-            for d in range(3):
+            g, h = slope[i, which], bend[i, which]
+            for d in range(4):
                 low[j, d], high[j, d] = low[i, d], high[i, d]
-            states[j, 0], states[j, 1] = s0, s1
-            if which == 3:
-                states[i, 1] = cut_state
-                states[j, 0] = cut_state
-                whole = cumulative[s1] - cumulative[s0]
-                lower = cumulative[cut_state] - cumulative[s0]
-                volume[j] = volume[i] + math.log(max(whole - lower, 1e-300) / whole)
-                volume[i] += math.log(max(lower, 1e-300) / whole)
-            else:
-                high[i, which] = middle[which]
-                low[j, which] = middle[which]
-                at = axis_density(axes, which, middle[which])
-                quarter = 0.5 * (high[j, which] - low[j, which])
-                volume[j] = volume[i] + axis_density(axes, which, middle[which] + quarter) - at - math.log(2.0)
-                volume[i] += axis_density(axes, which, middle[which] - quarter) - at - math.log(2.0)
-            value[i] = near[which, 0]
-            value[j] = near[which, 1]
-            done[i] = 0
-            done[j] = 0
+                slope[j, d], bend[j, d] = slope[i, d], bend[i, d]
+            middle = 0.5 * (low[i, which] + high[i, which])
+            width = middle - low[i, which]
+            high[i, which] = middle
+            low[j, which] = middle
+            slope[i, which], slope[j, which] = 0.5 * (g - 0.25 * h), 0.5 * (g + 0.25 * h)
+            bend[i, which], bend[j, which] = 0.25 * h, 0.25 * h
+            volume[i] -= math.log(2.0)
+            volume[j] = volume[i]
+            if which < 3:
+                at = axis_density(axes, which, middle)
+                volume[i] += axis_density(axes, which, middle - 0.5 * width) - at
+                volume[j] += axis_density(axes, which, middle + 0.5 * width) - at
+            value[i], value[j] = result[2 * which, 0], result[2 * which + 1, 0]
+            score[i], score[j] = _score(value[i], slope, bend, i), _score(value[j], slope, bend, j)
+            done[i], done[j] = 0, 0
         if n_cell == n_before:
             break
     return n_cell
@@ -575,7 +536,6 @@ def refine(
 
 def fit_source(
     draws: Any,
-    draw_states: Any,
     draw_flux: Any,
     report: Any,
     best: Any,
@@ -586,42 +546,29 @@ def fit_source(
     wanted_ess: float,
     stream: Any,
     coarse: Any,
-    coarse_states: Any,
     coarse_low: Any,
     coarse_high: Any,
     coarse_volume: Any,
-    cumulative: Any,
-    young: Any,
-    axes: Any,
-    table: Any,
-    start: Any,
-    n_log_u: Any,
-    row_a: Any,
-    row_b: Any,
-    mix: Any,
-    z_nodes: Any,
-    u_nodes: Any,
-    av_grid: Any,
-    kind: int,
-    m: Any,
-    tail: Any,
-    nodes: Any,
+    layout: Any,
+    grid: Any,
+    mass: Any,
 ) -> None:
-    """Fit one source; write draws, their states and fluxes, the report and the best model.
+    """Fit one source; write draws and their fluxes, the report and the best model.
 
-    ``draws``: (n, 4) metallicity, A_V, log U, ln M; ``report``: log evidence, ESS, rounds, cells, importance draws;
-    ``best``: state, metallicity, A_V, log U, mass, chi-squared.
+    ``draws``: (n, 5) coordinates of the point and ln M; ``report``: log evidence, ESS, rounds, cells, importance draws;
+    ``best``: coordinates, ln M, chi-squared, fluxes. ``layout``: for each of the two blocks of coarse cells the first
+    cell, the strides of the four axes and their counts.
     """
+    kind, m, _tail, nodes = mass
+    axes = grid[9]
     n_band, n_col = flux_njy.size, coarse.shape[0]
     work = np.empty((3, 40 * nodes.shape[1]))
-    flux = np.empty(n_col)
     n_coarse = coarse_volume.size
     posterior = np.empty(n_coarse)
     data = np.zeros((3, n_band + 1))
-    data[0, n_band] = 1.0
     common = np.zeros(n_band)
-    has_common = False
     scale = np.zeros(n_band)
+    has_common = False
     smallest, brightest = np.inf, 0.0
     for k in range(n_band):
         if sigma[k] < np.inf:
@@ -633,133 +580,96 @@ def fit_source(
             scale[k] = max(abs(flux_njy[k]), 0.05 * brightest)
             if scale[k] > 0.0:
                 smallest = min(smallest, sigma[k] / scale[k])
-    # The cells of the coarse grid differ by some 15 % in flux from their middles: smaller errors are approached in steps.
-    delta = 0.15 if smallest < 0.1 else 0.0
-    best_cell = 0
+    delta = _COARSE_ERROR if smallest < 0.08 else 0.0
+    flux, point = np.empty(n_col), np.empty(4)
     for turn in range(2 if has_common else 1):
         _weights(data, flux_njy, sigma, scale, common, delta)
-        coarse_posterior(posterior, coarse, coarse_volume, data, n_band, kind, m, tail, nodes, work)
-        best_cell = int(np.argmax(posterior))
+        _coarse_posterior(posterior, coarse, coarse_volume, data, n_band, mass, work)
         if has_common and turn == 0:
-            _common_error(common, coarse, best_cell, flux_njy, sigma, shape_err)
-    capacity = n_coarse + 40000
-    states = np.empty((capacity, 2), dtype=np.int64)
-    low = np.empty((capacity, 3))
-    high = np.empty((capacity, 3))
-    volume = np.empty(capacity)
-    value = np.empty(capacity)
+            best_cell = int(np.argmax(posterior))
+            for c in range(n_col):
+                flux[c] = coarse[c, best_cell]
+            _common_error(common, flux, flux_njy, sigma, shape_err)
+    peak = posterior.max()
+    capacity = n_coarse + _MORE_CELLS
+    low, high = np.empty((capacity, 4)), np.empty((capacity, 4))
+    slope, bend = np.empty((capacity, 4)), np.empty((capacity, 4))
+    volume, value, score = np.empty(capacity), np.empty(capacity), np.empty(capacity)
     done = np.zeros(capacity, dtype=np.int8)
-    peak = posterior[best_cell]
     n_cell = 0
     for i in range(n_coarse):
-        if posterior[i] > peak - 18.0:
-            states[n_cell, 0], states[n_cell, 1] = coarse_states[i, 0], coarse_states[i, 1]
-            for d in range(3):
+        if posterior[i] > peak - _NEGLIGIBLE:
+            for d in range(4):
                 low[n_cell, d], high[n_cell, d] = coarse_low[i, d], coarse_high[i, d]
             volume[n_cell] = coarse_volume[i]
             value[n_cell] = posterior[i] - coarse_volume[i]
+            block = 1 if i >= layout[1, 0] else 0
+            _coarse_slopes(
+                slope,
+                bend,
+                n_cell,
+                i,
+                posterior,
+                coarse_volume,
+                layout[block, 1:5],
+                layout[block, 5:9],
+                layout[block, 0],
+            )
+            score[n_cell] = _score(value[n_cell], slope, bend, n_cell)
             n_cell += 1
     tolerance = 1.0
     while True:
-        n_cell = refine(
-            n_cell, states, low, high, volume, value, done, tolerance, 4e-4, 16, data, n_band, cumulative, young, axes,
-            table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, kind, m, tail, nodes, work, flux,
+        n_cell = _refine(
+            n_cell, low, high, volume, value, score, slope, bend, done, tolerance, 3e-4, 16, data, n_band, grid, mass, work
         )  # fmt: skip
         if delta == 0.0:
             break
-        delta = delta / 3.0
+        before = smallest * smallest + delta * delta
+        delta = delta / 4.0
         if delta < 1.5 * smallest:
             delta = 0.0
+        steeper = before / (smallest * smallest + delta * delta)
+        peak, top = -np.inf, 0
+        for i in range(n_cell):
+            if value[i] > value[top]:
+                top = i
+            peak = max(peak, score[i] + volume[i])
         if has_common:
             # The best model so far sets the size of the common error.
-            i = _best_cell(value, n_cell)
-            _flux_of_cell(
-                flux, i, states, low, high, cumulative, axes, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes,
-                av_grid,
-            )  # fmt: skip
-            coarse_one = np.empty((n_col, 1), dtype=np.float32)
-            for c in range(n_col):
-                coarse_one[c, 0] = flux[c]
-            _common_error(common, coarse_one, 0, flux_njy, sigma, shape_err)
+            for d in range(4):
+                point[d] = 0.5 * (low[top, d] + high[top, d])
+            model_at(flux, point, grid)
+            _common_error(common, flux, flux_njy, sigma, shape_err)
         _weights(data, flux_njy, sigma, scale, common, delta)
+        points, result = np.empty((1, 4)), np.empty((1, 3))
         n_kept = 0
-        peak = -np.inf
         for i in range(n_cell):
-            peak = max(peak, value[i] + volume[i])
-        for i in range(n_cell):
-            if value[i] + volume[i] > peak - 18.0:
-                states[n_kept, 0], states[n_kept, 1] = states[i, 0], states[i, 1]
-                for d in range(3):
-                    low[n_kept, d], high[n_kept, d] = low[i, d], high[i, d]
-                volume[n_kept] = volume[i]
-                _flux_of_cell(
-                    flux, n_kept, states, low, high, cumulative, axes, table, start, n_log_u, row_a, row_b, mix, z_nodes,
-                    u_nodes, av_grid,
-                )  # fmt: skip
-                value[n_kept] = log_likelihood(flux, data, n_band, kind, m, tail, nodes, work)
-                done[n_kept] = 0
-                n_kept += 1
+            if score[i] + volume[i] < peak - _NEGLIGIBLE:
+                continue
+            for d in range(4):
+                low[n_kept, d], high[n_kept, d] = low[i, d], high[i, d]
+                slope[n_kept, d], bend[n_kept, d] = slope[i, d] * steeper, bend[i, d] * steeper
+                points[0, d] = 0.5 * (low[i, d] + high[i, d])
+            volume[n_kept] = volume[i]
+            evaluate(points, 1, result, data, n_band, grid, mass, work)
+            value[n_kept] = result[0, 0]
+            score[n_kept] = _score(value[n_kept], slope, bend, n_kept)
+            done[n_kept] = 0
+            n_kept += 1
         n_cell = n_kept
     # Importance draws inside the cells from the exact model; finer cells and more draws while too few of them count.
-    constant = _data_constant(data, flux_njy, sigma, n_band)
     n_draw = n_importance
     rounds = 0
     while True:
         rounds += 1
         where = np.empty(n_draw, dtype=np.int64)
-        place = np.empty((n_draw, 3))
+        place, result = np.empty((n_draw, 4)), np.empty((n_draw, 3))
         weight = np.empty(n_draw)
-        norm_a = np.empty(n_draw)
-        norm_b = np.empty(n_draw)
-        share = np.empty(n_cell)
-        top = -np.inf
-        for i in range(n_cell):
-            top = max(top, value[i] + volume[i])
-        total, total_half = 0.0, 0.0
-        for i in range(n_cell):
-            share[i] = math.exp(value[i] + volume[i] - top)
-            total += share[i]
-            total_half += math.sqrt(share[i])
-        for i in range(n_cell):
-            # A tenth of the draws goes to cells in proportion to the root of their mass, lest one be underrated.
-            share[i] = 0.9 * share[i] / total + 0.1 * math.sqrt(share[i]) / total_half
-        offset = next_uniform(stream)
-        cell = 0
-        reached = share[0]
-        constant_chi2 = 0.0
-        for k in range(n_band):
-            constant_chi2 += data[1, k] * flux_njy[k]
-        constant_chi2 -= data[1, n_band] * data[1, n_band] / data[0, n_band]
+        _propose(where, place, weight, n_draw, n_cell, low, high, volume, score, slope, axes, stream)
+        evaluate(place, n_draw, result, data, n_band, grid, mass, work)
         largest = -np.inf
         for r in range(n_draw):
-            goal = (r + offset) / n_draw
-            while reached < goal and cell < n_cell - 1:
-                cell += 1
-                reached += share[cell]
-            s0, s1 = states[cell, 0], states[cell, 1]
-            whole = cumulative[s1] - cumulative[s0]
-            mark = cumulative[s0] + next_uniform(stream) * whole
-            while s1 - s0 > 1:
-                half = (s0 + s1) // 2
-                if cumulative[half] <= mark:
-                    s0 = half
-                else:
-                    s1 = half
-            where[r] = s0
-            log_prior = math.log(whole)
-            for d in range(3):
-                width = high[cell, d] - low[cell, d]
-                x = low[cell, d] + next_uniform(stream) * width
-                if width > 0.0:
-                    log_prior += math.log(width) + axis_density(axes, d, x)
-                place[r, d] = axis_value(axes, d, x)
-            model_at(
-                flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, s0, place[r, 0], place[r, 1],
-                place[r, 2],
-            )  # fmt: skip
-            a, b = products(flux, data, n_band)
-            norm_a[r], norm_b[r] = a, b
-            weight[r] = log_mass_integral(a, b, kind, m, tail, nodes, work) + log_prior - math.log(share[cell])
+            weight[r] += result[r, 0]
             largest = max(largest, weight[r])
         total, total_square = 0.0, 0.0
         for r in range(n_draw):
@@ -767,17 +677,24 @@ def fit_source(
             total += weight[r]
             total_square += weight[r] * weight[r]
         ess = total * total / total_square
-        if ess >= wanted_ess or rounds >= 5 or n_cell >= capacity:
+        if ess >= wanted_ess or rounds >= 6 or n_cell >= capacity - 1000:
             break
-        tolerance *= 0.5
+        # Cells that were underrated are looked at whatever their mass.
+        tolerance *= 0.7
         for i in range(n_cell):
             done[i] = 0
-        n_cell = refine(
-            n_cell, states, low, high, volume, value, done, tolerance, 1e-4, 16, data, n_band, cumulative, young, axes,
-            table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, kind, m, tail, nodes, work, flux,
+        for r in range(n_draw):
+            if weight[r] * n_draw > 8.0 * total:
+                i = where[r]
+                rise = math.log(weight[r] * n_draw / total)
+                if done[i] == 0:
+                    score[i] += rise
+                    done[i] = 2
+        n_cell = _refine(
+            n_cell, low, high, volume, value, score, slope, bend, done, tolerance, 1e-4, 16, data, n_band, grid, mass, work
         )  # fmt: skip
-        n_draw = min(2 * n_draw, 16 * n_importance)
-    report[0] = largest + math.log(total / n_draw) + constant
+        n_draw = min(2 * n_draw, 8 * n_importance)
+    report[0] = largest + math.log(total / n_draw) + _data_constant(data, flux_njy, sigma, n_band)
     report[1] = ess
     report[2] = rounds
     report[3] = n_cell
@@ -791,85 +708,111 @@ def fit_source(
         while reached < goal and r < n_draw - 1:
             r += 1
             reached += weight[r]
-        draw_states[i] = where[r]
-        for d in range(3):
+        for d in range(4):
             draws[i, d] = place[r, d]
-        draws[i, 3] = draw_log_mass(norm_a[r], norm_b[r], kind, m, nodes, work, stream)
-        model_at(
-            flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, where[r], place[r, 0], place[r, 1],
-            place[r, 2],
-        )  # fmt: skip
-        mass = math.exp(draws[i, 3])
+        draws[i, 4] = draw_log_mass(result[r, 1], result[r, 2], kind, m, nodes, work, stream)
+        model_at(flux, place[r], grid)
+        unit = math.exp(draws[i, 4])
         for c in range(draw_flux.shape[1]):
-            draw_flux[i, c] = mass * flux[c]
-    # The best model: the best draw, then steps along the axes that shrink when none helps.
-    best_value, r_best = -np.inf, 0
-    for r in range(n_draw):
-        goodness = _goodness(norm_a[r], norm_b[r], kind, m)
-        for d in range(3):
-            if axes[d, 4] > 0.0:
-                x = math.log(place[r, d]) if axes[d, 2] > 0.0 else place[r, d]
-                goodness += axis_density(axes, d, x)
+            draw_flux[i, c] = unit * flux[c]
+    best_value, r = -np.inf, 0
+    for i in range(n_draw):
+        goodness = _goodness(result[i, 1], result[i, 2], place[i], kind, m, axes)
         if goodness > best_value:
-            best_value, r_best = goodness, r
-    state = where[r_best]
-    point = np.empty(3)
-    step = np.empty(3)
+            best_value, r = goodness, i
+    for d in range(4):
+        best[d] = place[r, d]
+    _polish(best, best_value, flux, data, n_band, grid, mass)
+    chi2 = 0.0
+    for k in range(n_band):
+        chi2 += data[1, k] * flux_njy[k]
+    chi2 -= data[1, n_band] * data[1, n_band] / data[0, n_band]
+    model_at(flux, best[:4], grid)
+    a, b = products(flux, data, n_band)
+    best[4] = _best_log_mass(a, b, kind, m)
+    unit = math.exp(best[4])
+    best[5] = chi2 - 2.0 * unit * b + unit * unit * a
+    for c in range(n_col):
+        best[6 + c] = unit * flux[c]
+
+
+def _propose(
+    where: Any, place: Any, weight: Any, n_draw: int, n_cell: int, low: Any, high: Any, volume: Any, score: Any, slope: Any,
+    axes: Any, stream: Any,
+) -> None:  # fmt: skip
+    """Draw points from the cells, with log (prior density over proposal density) in ``weight``.
+
+    A tenth of the draws goes to cells in proportion to the root of their mass, lest one be underrated. In a cell the
+    density follows the slope along each axis.
+    """
+    share = np.empty(n_cell)
+    top = -np.inf
+    for i in range(n_cell):
+        top = max(top, score[i] + volume[i])
+    total, total_root = 0.0, 0.0
+    for i in range(n_cell):
+        share[i] = math.exp(score[i] + volume[i] - top)
+        total += share[i]
+        total_root += math.sqrt(share[i])
+    for i in range(n_cell):
+        share[i] = 0.9 * share[i] / total + 0.1 * math.sqrt(share[i]) / total_root
+    offset = next_uniform(stream)
+    cell = 0
+    reached = share[0]
+    for r in range(n_draw):
+        goal = (r + offset) / n_draw
+        while reached < goal and cell < n_cell - 1:
+            cell += 1
+            reached += share[cell]
+        where[r] = cell
+        log_prior = -math.log(share[cell])
+        for d in range(4):
+            width = high[cell, d] - low[cell, d]
+            t = next_uniform(stream)
+            g = min(max(slope[cell, d], -_STEEPEST), _STEEPEST)
+            if abs(g) > 0.05 and width > 0.0:
+                growth = math.exp(g) - 1.0
+                t = math.log(1.0 + t * growth) / g
+                log_prior -= g * t - math.log(growth / g)
+            x = low[cell, d] + t * width
+            place[r, d] = x
+            if width > 0.0:
+                log_prior += math.log(width)
+                if d < 3:
+                    log_prior += axis_density(axes, d, x)
+        weight[r] = log_prior
+
+
+def _polish(best: Any, best_value: float, flux: Any, data: Any, n_band: int, grid: Any, mass: Any) -> None:
+    """Improve a point by steps along the axes that shrink when none helps."""
+    kind, m, _tail, _nodes = mass
+    axes = grid[9]
+    step, trial = np.empty(4), np.empty(4)
     for d in range(3):
-        point[d] = math.log(place[r_best, d]) if axes[d, 2] > 0.0 else place[r_best, d]
-        step[d] = 0.05 * (axes[d, 1] - axes[d, 0])
-    state_step = max(1, cumulative.size // 100)
-    trial = np.empty(3)
-    for _turn in range(60):
+        step[d] = 0.03 * (axes[d, 1] - axes[d, 0])
+    # Ages are uniform in probability, so that the step is a fraction of the younger ones.
+    step[3] = 0.03 * min(best[3], 1.0 - best[3])
+    for _turn in range(40):
         improved = False
         for d in range(4):
-            if d < 3 and step[d] <= 0.0:
+            if step[d] <= 0.0:
                 continue
             for side in range(2):
-                new_state = state
-                for e in range(3):
-                    trial[e] = point[e]
-                if d == 3:
-                    new_state = min(max(state + (state_step if side == 1 else -state_step), 0), cumulative.size - 2)
-                    if cumulative[new_state + 1] <= cumulative[new_state]:
-                        continue
-                else:
-                    trial[d] = min(max(point[d] + (step[d] if side == 1 else -step[d]), axes[d, 0]), axes[d, 1])
-                model_at(
-                    flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, new_state,
-                    axis_value(axes, 0, trial[0]), axis_value(axes, 1, trial[1]), axis_value(axes, 2, trial[2]),
-                )  # fmt: skip
+                for e in range(4):
+                    trial[e] = best[e]
+                lower, upper = (axes[d, 0], axes[d, 1]) if d < 3 else (0.0, 1.0)
+                trial[d] = min(max(best[d] + (step[d] if side == 1 else -step[d]), lower), upper)
+                model_at(flux, trial, grid)
                 a, b = products(flux, data, n_band)
-                goodness = _goodness(a, b, kind, m)
-                for e in range(3):
-                    if axes[e, 4] > 0.0:
-                        goodness += axis_density(axes, e, trial[e])
+                goodness = _goodness(a, b, trial, kind, m, axes)
                 if goodness > best_value:
                     best_value = goodness
-                    state = new_state
-                    for e in range(3):
-                        point[e] = trial[e]
+                    best[d] = trial[d]
                     improved = True
                     break
         if not improved:
-            state_step = max(1, state_step // 2)
-            for d in range(3):
+            for d in range(4):
                 step[d] *= 0.5
-    model_at(
-        flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, state, axis_value(axes, 0, point[0]),
-        axis_value(axes, 1, point[1]), axis_value(axes, 2, point[2]),
-    )  # fmt: skip
-    a, b = products(flux, data, n_band)
-    log_mass = _best_log_mass(a, b, kind, m)
-    mass = math.exp(log_mass)
-    best[0] = state
-    best[1] = axis_value(axes, 0, point[0])
-    best[2] = axis_value(axes, 1, point[1])
-    best[3] = axis_value(axes, 2, point[2])
-    best[4] = log_mass
-    best[5] = constant_chi2 - 2.0 * mass * b + mass * mass * a
-    for c in range(n_col):
-        best[6 + c] = mass * flux[c]
 
 
 def _best_log_mass(a: float, b: float, kind: int, m: Any) -> float:
@@ -890,14 +833,17 @@ def _best_log_mass(a: float, b: float, kind: int, m: Any) -> float:
     return min(max(value, m[0]), m[1])
 
 
-def _goodness(a: float, b: float, kind: int, m: Any) -> float:
-    """Return the log likelihood at the best mass, with a Gaussian prior of it."""
+def _goodness(a: float, b: float, point: Any, kind: int, m: Any, axes: Any) -> float:
+    """Return the log likelihood at the best mass, times the densities of Gaussian priors."""
     u = _best_log_mass(a, b, kind, m)
     x = math.exp(u)
     value = x * b - 0.5 * x * x * a
     if kind == GAUSSIAN:
         t = (u - m[2]) / m[3]
         value -= 0.5 * t * t
+    for d in range(3):
+        if axes[d, 4] > 0.0:
+            value += axis_density(axes, d, point[d])
     return value
 
 
@@ -917,40 +863,17 @@ def _weights(data: Any, flux_njy: Any, sigma: Any, scale: Any, common: Any, delt
     data[2, n_band] = 1.0 if total > 1.0 else 0.0
 
 
-def _common_error(common: Any, fluxes: Any, cell: int, flux_njy: Any, sigma: Any, shape_err: Any) -> None:
-    """Write the common error of each band [nJy]: its fraction of the model of a cell at its best mass."""
+def _common_error(common: Any, flux: Any, flux_njy: Any, sigma: Any, shape_err: Any) -> None:
+    """Write the common error of each band [nJy]: its fraction of a model at its best mass."""
     a, b = 0.0, 0.0
     for k in range(flux_njy.size):
         if sigma[k] < np.inf:
             w = 1.0 / (sigma[k] * sigma[k])
-            f = float(fluxes[k, cell])
-            a += w * f * f
-            b += w * f * flux_njy[k]
-    mass = b / a if (b > 0.0 and a > 0.0) else 0.0
+            a += w * flux[k] * flux[k]
+            b += w * flux[k] * flux_njy[k]
+    unit = b / a if (b > 0.0 and a > 0.0) else 0.0
     for k in range(flux_njy.size):
-        common[k] = shape_err[k] * mass * float(fluxes[k, cell])
-
-
-def _best_cell(value: Any, n_cell: int) -> int:
-    """Return the cell of the largest likelihood."""
-    best = 0
-    for i in range(n_cell):
-        if value[i] > value[best]:
-            best = i
-    return best
-
-
-def _flux_of_cell(
-    flux: Any, i: int, states: Any, low: Any, high: Any, cumulative: Any, axes: Any, table: Any, start: Any, n_log_u: Any,
-    row_a: Any, row_b: Any, mix: Any, z_nodes: Any, u_nodes: Any, av_grid: Any,
-) -> None:  # fmt: skip
-    """Write the fluxes at the middle of a cell."""
-    model_at(
-        flux, table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid,
-        representative(cumulative, states[i, 0], states[i, 1]),
-        axis_value(axes, 0, 0.5 * (low[i, 0] + high[i, 0])), axis_value(axes, 1, 0.5 * (low[i, 1] + high[i, 1])),
-        axis_value(axes, 2, 0.5 * (low[i, 2] + high[i, 2])),
-    )  # fmt: skip
+        common[k] = shape_err[k] * unit * flux[k]
 
 
 def _data_constant(data: Any, flux_njy: Any, sigma: Any, n_band: int) -> float:
@@ -962,7 +885,7 @@ def _data_constant(data: Any, flux_njy: Any, sigma: Any, n_band: int) -> float:
     return value + 0.5 * data[1, n_band] * data[1, n_band] / data[0, n_band]
 
 
-#: In the order in which they call each other.
+#: What `fit_source` and `coarse_fluxes` call.
 HELPERS = (
     next_uniform,
     axis_value,
@@ -974,15 +897,17 @@ HELPERS = (
     _draw_between,
     draw_log_mass,
     products,
-    log_likelihood,
-    representative,
-    coarse_posterior,
-    refine,
+    evaluate,
+    _coarse_posterior,
+    _roughness,
+    _score,
+    _coarse_slopes,
+    _refine,
     _best_log_mass,
     _goodness,
     _weights,
     _common_error,
-    _best_cell,
-    _flux_of_cell,
     _data_constant,
+    _propose,
+    _polish,
 )

@@ -104,7 +104,6 @@ def mass_tables() -> tuple[FloatArray, FloatArray]:
 class Draws:
     """What the loops return for one source."""
 
-    state: npt.NDArray[np.int64]
     points: FloatArray
     flux: npt.NDArray[np.float32]
     log_evidence: float
@@ -214,24 +213,20 @@ def run_source(
     Draws
         The posterior.
     """
-    tail, nodes = mass_tables()
-    kind, numbers = mass_prior(priors.log_mass_formed)
-    points = np.empty((n_draws, 4))
-    state = np.empty(n_draws, dtype=np.int64)
+    points = np.empty((n_draws, 5))
     fluxes = np.empty((n_draws, grid.n_band + 1), dtype=np.float32)
     report, best = np.empty(5), np.empty(6 + grid.coarse.shape[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
         compiled()["fit_source"](
-            points, state, fluxes, report, best,
-            np.where(np.isfinite(sigma), flux, 0.0), sigma, shape_err,
-            max(N_IMPORTANCE, 2 * n_draws), WANTED_ESS, np.array([stream], dtype=np.uint64),
-            grid.coarse, grid.coarse_states, grid.coarse_low, grid.coarse_high, grid.coarse_volume,
-            grid.cumulative, grid.young, grid.axes, *grid.arrays, kind, numbers, tail, nodes,
+            points, fluxes, report, best, np.where(np.isfinite(sigma), flux, 0.0), sigma, shape_err,
+            max(N_IMPORTANCE, 2 * n_draws), WANTED_ESS, np.array([stream], dtype=np.uint64), grid.coarse, grid.coarse_low,
+            grid.coarse_high, grid.coarse_volume, grid.layout, grid.arrays,
+            (*mass_prior(priors.log_mass_formed), *mass_tables()),
         )  # fmt: skip
     return Draws(
-        state=state, points=points, flux=fluxes, log_evidence=float(report[0]), ess=float(report[1]),
-        rounds=int(report[2]), n_cell=int(report[3]), n_importance=int(report[4]), best=best,
+        points=points, flux=fluxes, log_evidence=float(report[0]), ess=float(report[1]), rounds=int(report[2]),
+        n_cell=int(report[3]), n_importance=int(report[4]), best=best,
     )  # fmt: skip
 
 

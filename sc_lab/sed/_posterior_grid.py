@@ -51,14 +51,16 @@ class Grid:
     young: npt.NDArray[np.int8]
     age_low: FloatArray
     age_high: FloatArray
-    state_index: npt.NDArray[np.int64]
-    states: SfhStates
+    age_mw: FloatArray
+    sfr10: FloatArray
+    sfr100: FloatArray
+    live: FloatArray
     live_nodes: FloatArray
     coarse: npt.NDArray[np.float32]
-    coarse_states: npt.NDArray[np.int64]
     coarse_low: FloatArray
     coarse_high: FloatArray
     coarse_volume: FloatArray
+    layout: npt.NDArray[np.int64]
     n_band: int
     has_gas: bool
     magnitude_offset: float
@@ -71,9 +73,10 @@ class Grid:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """The arguments of the compiled functions from ``table`` on."""
+        """The tuple ``grid`` of the compiled functions."""
         return (
-            self.table, self.start, self.n_log_u, self.row_a, self.row_b, self.mix, self.z_nodes, self.u_nodes, self.av_grid
+            self.table, self.start, self.n_log_u, self.row_a, self.row_b, self.mix, self.z_nodes, self.u_nodes,
+            self.av_grid, self.axes, self.cumulative, self.young,
         )  # fmt: skip
 
 
@@ -139,23 +142,29 @@ def mass_prior(prior: Prior) -> tuple[int, FloatArray]:
     -------
     kind : int
         See ``_kernels``.
-    numbers : ndarray, shape (5,)
-        ln of the limits of the mass, mean and sigma in ln mass, logarithm of the norm of the density in ln mass.
+    numbers : ndarray, shape (7,)
+        ln of the limits of the mass, mean and sigma in ln mass, logarithm of the norm of the density in ln mass,
+        and the limits themselves.
     """
     from sc_lab.sed import _kernels
 
     ten = math.log(10.0)
     if isinstance(prior, Fixed):
-        return _kernels.FIXED, np.array([prior.value * ten, prior.value * ten, 0.0, 0.0, 0.0])
+        return _kernels.FIXED, _with_limits(prior.value * ten, prior.value * ten, 0.0, 0.0, 0.0)
     if isinstance(prior, Gaussian):
         low = max(prior.low, prior.mean - 9.0 * prior.sigma) * ten
         high = min(prior.high, prior.mean + 9.0 * prior.sigma) * ten
         norm = math.log(prior.sigma * ten * math.sqrt(2.0 * math.pi)) + prior.log_norm
-        return _kernels.GAUSSIAN, np.array([low, high, prior.mean * ten, prior.sigma * ten, norm])
+        return _kernels.GAUSSIAN, _with_limits(low, high, prior.mean * ten, prior.sigma * ten, norm)
     low, high = prior.low * ten, prior.high * ten
     if isinstance(prior, LogUniform):
-        return _kernels.LOG_UNIFORM, np.array([low, high, 0.0, 0.0, math.log(math.log(high / low))])
-    return _kernels.UNIFORM, np.array([low, high, 0.0, 0.0, math.log(high - low)])
+        return _kernels.LOG_UNIFORM, _with_limits(low, high, 0.0, 0.0, math.log(math.log(high / low)))
+    return _kernels.UNIFORM, _with_limits(low, high, 0.0, 0.0, math.log(high - low))
+
+
+def _with_limits(low: float, high: float, mean: float, sigma: float, log_norm: float) -> FloatArray:
+    """Return the numbers of a prior of ln mass, and its limits in mass."""
+    return np.array([low, high, mean, sigma, log_norm, math.exp(low), math.exp(high)])
 
 
 def _nodes_in_use(nodes: FloatArray, low: float, high: float) -> slice:
@@ -198,16 +207,11 @@ def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: d
     low_av, high_av = (math.exp(x) for x in axes[1, :2]) if axes[1, 2] else axes[1, :2]
     av_grid, to_uniform = uniform_matrix(np.asarray(tables.a_v), float(low_av), float(high_av))
 
-    keep, low, high, mass = _states_in_prior(states, priors.age)
-    base_rows, base_of = np.unique(states.base_index[keep], return_inverse=True)
-    unit_rows, unit_of = np.unique(states.last_bin[keep], return_inverse=True)
-    n_bin = states.weights.shape[1]
-    weights = np.concatenate([states.base[base_rows], np.eye(n_bin)[unit_rows]])
-    mix = np.ascontiguousarray(states.mix[keep])
+    low, high, mass = _states_in_prior(states, priors.age)
+    weights, row_a, row_b, mix = _two_rows(states, low * 1e6, high * 1e6)
+    derived = states.derived(0.5e6 * (low + high))
     table, start, n_log_u = _rows(weights, tables, use_z, use_u, to_uniform)
-    row_a = base_of.astype(np.int64).ravel()
-    row_b = unit_of.astype(np.int64).ravel() + base_rows.size
-    young = ((n_log_u[row_a] > 1) & (mix < 1.0)) | ((n_log_u[row_b] > 1) & (mix > 0.0))
+    young = ((n_log_u[row_a] > 1) & (mix < 1.0).any(axis=1)) | ((n_log_u[row_b] > 1) & (mix > 0.0).any(axis=1))
 
     cumulative = np.concatenate([[0.0], np.cumsum(mass)])
     cumulative /= cumulative[-1]
@@ -217,14 +221,14 @@ def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: d
         table=table, start=start, n_log_u=n_log_u, row_a=row_a, row_b=row_b, mix=mix,
         z_nodes=np.ascontiguousarray(np.asarray(tables.metallicity, dtype=np.float64)[use_z]), u_nodes=u_nodes.copy(),
         av_grid=av_grid, axes=axes, cumulative=cumulative, young=young.astype(np.int8), age_low=low, age_high=high,
-        state_index=keep, states=states, live_nodes=np.asarray(tables.metallicity, dtype=np.float64),
-        coarse=np.empty((_padded(tables.stellar.shape[-1]), cells[3].size), dtype=np.float32), coarse_states=cells[0],
-        coarse_low=cells[1], coarse_high=cells[2], coarse_volume=cells[3], n_band=tables.stellar.shape[-1] - 1,
-        has_gas=has_gas, magnitude_offset=float(tables.magnitude_offset), priors=priors,
+        age_mw=derived["age_mw"] / 1e6, sfr10=derived["sfr10"], sfr100=derived["sfr100"], live=derived["live"],
+        live_nodes=np.asarray(tables.metallicity, dtype=np.float64),
+        coarse=np.empty((_padded(tables.stellar.shape[-1]), cells[2].size), dtype=np.float32),
+        coarse_low=cells[0], coarse_high=cells[1], coarse_volume=cells[2], layout=cells[3],
+        n_band=tables.stellar.shape[-1] - 1, has_gas=has_gas, magnitude_offset=float(tables.magnitude_offset),
+        priors=priors,
     )  # fmt: skip
-    compiled["coarse_fluxes"](
-        grid.coarse, grid.coarse_states, grid.coarse_low, grid.coarse_high, grid.cumulative, grid.axes, *grid.arrays
-    )
+    compiled["coarse_fluxes"](grid.coarse, grid.coarse_low, grid.coarse_high, grid.arrays)
     return grid
 
 
@@ -233,15 +237,14 @@ def _padded(n: int) -> int:
     return 4 * math.ceil(n / 4)
 
 
-def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[Any, FloatArray, FloatArray, FloatArray]:
-    """Return the states within the age prior: indices, limits [Myr] and prior mass."""
+def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the age states within the prior: lower and upper limits [Myr] and prior mass."""
     low, high = states.age_low / 1e6, states.age_high / 1e6
     if isinstance(prior, Fixed):
-        index = int(states.locate(np.array([prior.value * 1e6]))[0])
-        if not low[index] <= prior.value <= high[index] * (1 + 1e-12):
+        if not low[0] <= prior.value <= high[-1] * (1 + 1e-12):
             msg = f"age is fixed at {prior.value:g} Myr; the model has light from {low[0]:g} to {high[-1]:g} Myr"
             raise InputError(msg)
-        return np.array([index]), np.array([prior.value]), np.array([prior.value]), np.ones(1)
+        return np.array([prior.value]), np.array([prior.value]), np.ones(1)
     mass = np.asarray(prior.cdf(high)) - np.asarray(prior.cdf(low))
     keep = np.flatnonzero(mass > 0.0)
     if not keep.size:
@@ -250,7 +253,26 @@ def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[Any, FloatArray, 
             f"{high[-1]:g} Myr: move the prior there"
         )
         raise InputError(msg)
-    return keep, np.maximum(low[keep], prior.low), np.minimum(high[keep], prior.high), mass[keep]
+    return np.maximum(low[keep], prior.low), np.minimum(high[keep], prior.high), mass[keep]
+
+
+def _two_rows(
+    states: SfhStates, low: FloatArray, high: FloatArray
+) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
+    """Return distinct rows of weights, and for each state [yr] its two rows and their mix at its ends."""
+    base, full, at_middle = states.rows(0.5 * (low + high))
+    mix = np.tile(at_middle[:, None], 2)
+    if states.exact:  # a state lies inside one line, and its ends are known as well
+        nudge = 1e-9 * (high - low)
+        mix = np.stack([states.rows(low + nudge)[2], states.rows(high - nudge)[2]], axis=1)
+    if states.full is states.base:
+        rows, of = np.unique(np.concatenate([base, full]), return_inverse=True)
+        both = of.astype(np.int64).ravel()
+        return states.base[rows], both[: base.size], both[base.size :], mix
+    base_rows, base_of = np.unique(base, return_inverse=True)
+    full_rows, full_of = np.unique(full, return_inverse=True)
+    weights = np.concatenate([states.base[base_rows], states.full[full_rows]])
+    return weights, base_of.astype(np.int64).ravel(), full_of.astype(np.int64).ravel() + base_rows.size, mix
 
 
 def _rows(
@@ -290,8 +312,8 @@ def _pad(block: FloatArray, n_col: int) -> npt.NDArray[np.float32]:
 
 def _coarse_cells(
     low: FloatArray, high: FloatArray, cumulative: FloatArray, young: npt.NDArray[np.bool_], axes: FloatArray
-) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Return states, lower and upper corners, and log prior mass of the cells that tile the prior."""
+) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """Return corners and log prior mass of the cells that tile the prior, and the layout of their two blocks."""
     middle = np.log10(np.maximum(0.5 * (low + high), 1e-6))
     label = np.floor(middle / _AGE_STEP_DEX).astype(np.int64)
     change = np.flatnonzero((np.diff(label) != 0) | (young[1:] != young[:-1])) + 1
@@ -301,28 +323,32 @@ def _coarse_cells(
         width = axes[d, 1] - axes[d, 0]
         count = 1 if width <= 0 else n or int(np.clip(math.ceil(width / _AV_STEP + 2), 4, 40))
         edges.append(np.linspace(axes[d, 0], axes[d, 1], count + 1) if width > 0 else axes[d, :2].copy())
-    parts: list[tuple[Any, ...]] = []
-    for with_gas in (True, False):
-        ages = [(a, b) for a, b in itertools.pairwise(bounds) if young[a] == with_gas]
-        if not ages:
+    lowers: list[FloatArray] = []
+    uppers: list[FloatArray] = []
+    layout = np.ones((2, 9), dtype=np.int64)
+    n_before = 0
+    for block, with_gas in enumerate((True, False)):
+        ages = np.array([(a, b) for a, b in itertools.pairwise(bounds) if young[a] == with_gas], dtype=np.int64)
+        layout[block, 0] = n_before
+        if not ages.size:
             continue
-        last = edges[2] if with_gas else axes[2, :2]
-        corners = [np.meshgrid(*(e[s] for e in (edges[0], edges[1], last)), indexing="ij") for s in _SIDES]
-        lower, upper = (np.stack([c.ravel() for c in corner], axis=1) for corner in corners)
-        log_volume = np.zeros(len(lower))
-        for d in range(3):
-            log_volume += _log_probability(axes[d], lower[:, d], upper[:, d])
-        pairs = np.array(ages, dtype=np.int64)
-        masses = np.log(cumulative[pairs[:, 1]] - cumulative[pairs[:, 0]])
-        n = len(lower)
-        parts.append((
-            np.repeat(pairs, n, axis=0),
-            np.tile(lower, (len(ages), 1)),
-            np.tile(upper, (len(ages), 1)),
-            np.repeat(masses, n) + np.tile(log_volume, len(ages)),
-        ))  # fmt: skip
-    states, lower, upper, volume = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return states, lower, upper, volume
+        axis_edges = [edges[0], edges[1], edges[2] if with_gas else axes[2, :2]]
+        # The age varies slowest: (age, metallicity, A_V, log U).
+        counts = [len(ages), *(len(e) - 1 for e in axis_edges)]
+        for side, out in ((0, lowers), (1, uppers)):
+            corners = [cumulative[ages[:, side]], *(e[_SIDES[side]] for e in axis_edges)]
+            mesh = np.meshgrid(*corners, indexing="ij")
+            out.append(np.stack([mesh[k].ravel() for k in (1, 2, 3, 0)], axis=1))
+        n_before += len(lowers[-1])
+        strides = np.append(np.cumprod(counts[::-1])[::-1][1:], 1)
+        layout[block, 1:5], layout[block, 5:9] = strides[[1, 2, 3, 0]], np.array(counts)[[1, 2, 3, 0]]
+    lower, upper = np.concatenate(lowers), np.concatenate(uppers)
+    volume = np.log(upper[:, 3] - lower[:, 3])
+    for d in range(3):
+        volume += _log_probability(axes[d], lower[:, d], upper[:, d])
+    if layout[1, 0] == 0:  # no cell has gas: all of them are in the second block
+        layout[0] = layout[1]
+    return lower, upper, volume, layout
 
 
 _SIDES = (slice(None, -1), slice(1, None))

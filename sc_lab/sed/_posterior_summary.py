@@ -38,10 +38,9 @@ def summarise(
     priors: Priors,
     grid: Grid,
     draws: Draws,
-    seed: int,
     cosmology: FLRW | None,
     said: tuple[str, ...],
-    record: list[int],
+    seed: list[int],
 ) -> SedFit:
     """Return the result of one source.
 
@@ -57,13 +56,11 @@ def summarise(
         Of its redshift.
     draws : Draws
         From the compiled loops.
-    seed : int
-        For the ages within their states.
     cosmology : FLRW, optional
         The cosmology.
     said : tuple of str
         Cautions known before the fit.
-    record : list of int
+    seed : list of int
         The seed of the call and the source, for the record.
 
     Returns
@@ -71,22 +68,15 @@ def summarise(
     SedFit
         The result.
     """
-    rng = np.random.default_rng(seed)
-    state, points = draws.state, draws.points
-    age = grid.age_low[state] + rng.random(state.size) * (grid.age_high[state] - grid.age_low[state])
-    samples = _quantities(grid, state, points, age, draws.flux[:, -1].astype(np.float64))
-    best_state = np.array([int(draws.best[0])])
-    best_point = draws.best[None, 1:5]
-    best_age = 0.5 * (grid.age_low[best_state] + grid.age_high[best_state])
+    samples = _quantities(grid, draws.points, draws.flux[:, -1].astype(np.float64))
     best_flux = draws.best[6 : 6 + grid.n_band + 1]
-    best = {
-        name: float(v[0]) for name, v in _quantities(grid, best_state, best_point, best_age, best_flux[-1:]).items()
-    }
+    best_values = _quantities(grid, draws.best[None, :5], best_flux[-1:])
+    best = {name: float(values[0]) for name, values in best_values.items()}
     used = data.used[0]
     sentences = (*said, *_cautions(data, priors, grid, draws, samples))
     return SedFit(
         samples=samples,
-        weights=np.ones(state.size),
+        weights=np.ones(len(draws.points)),
         bands=data.bands,
         flux=np.where(used, data.flux[0], np.nan),
         flux_err=np.where(used, data.flux_err[0], np.nan),
@@ -106,47 +96,45 @@ def summarise(
         cosmology=cosmology,
         error_floor=data.error_floor,
         shape_err=data.shape_err[0] if data.shape_err.any() else None,
-        meta={"seed": record, "rounds": draws.rounds, "n_cell": draws.n_cell, "n_importance": draws.n_importance},
+        meta={"seed": seed, "rounds": draws.rounds, "n_cell": draws.n_cell, "n_importance": draws.n_importance},
     )
 
 
-def _quantities(
-    grid: Grid, state: Any, points: FloatArray, age: FloatArray, flux_v: FloatArray
-) -> dict[str, FloatArray]:
+def _quantities(grid: Grid, points: FloatArray, flux_v: FloatArray) -> dict[str, FloatArray]:
     """Return parameters and what follows from them."""
-    index = grid.state_index[state]
-    states = grid.states
-    log_formed = points[:, 3] / _LN10
+    state = np.clip(np.searchsorted(grid.cumulative, points[:, 3], side="right") - 1, 0, grid.age_low.size - 1)
+    inside = (points[:, 3] - grid.cumulative[state]) / (grid.cumulative[state + 1] - grid.cumulative[state])
+    age = grid.age_low[state] + inside * (grid.age_high[state] - grid.age_low[state])
+    metallicity, a_v, log_u = (np.exp(points[:, d]) if grid.axes[d, 2] else points[:, d].copy() for d in range(3))
+    log_formed = points[:, 4] / _LN10
     formed = 10.0**log_formed
     mag_v = _AB_NJY - 2.5 * np.log10(np.maximum(flux_v, 1e-300))
-    age_mw = states.age_mw[index] / 1e6
-    if states.exact:
-        # The state stands for ages of 0.0025 dex around its own.
-        age_mw = age_mw * age / (states.age[index] / 1e6)
+    middle = 0.5 * (grid.age_low[state] + grid.age_high[state])
     return {
         "age": age,
-        "age_mw": age_mw,
-        "log_mass": log_formed + np.log10(_living(grid, index, points[:, 0])),
+        # A state stands for ages of 0.0025 dex around its own.
+        "age_mw": grid.age_mw[state] * age / middle,
+        "log_mass": log_formed + np.log10(_living(grid, state, metallicity)),
         "log_mass_formed": log_formed,
-        "metallicity": points[:, 0].copy(),
-        "a_v": points[:, 1].copy(),
-        "log_u": points[:, 2].copy(),
-        "sfr10": formed * states.sfr10[index],
-        "sfr100": formed * states.sfr100[index],
+        "metallicity": metallicity,
+        "a_v": a_v,
+        "log_u": log_u,
+        "sfr10": formed * grid.sfr10[state],
+        "sfr100": formed * grid.sfr100[state],
         "mag_v_obs": mag_v,
         "abs_mag_v": mag_v + grid.magnitude_offset,
     }
 
 
-def _living(grid: Grid, index: Any, metallicity: FloatArray) -> FloatArray:
+def _living(grid: Grid, state: Any, metallicity: FloatArray) -> FloatArray:
     """Return living over formed mass, linear in metallicity between the library's."""
     nodes = grid.live_nodes
     if nodes.size == 1:
-        return np.asarray(grid.states.live[index, 0])
+        return np.asarray(grid.live[state, 0])
     upper = np.clip(np.searchsorted(nodes, metallicity), 1, nodes.size - 1)
     part = np.clip((metallicity - nodes[upper - 1]) / (nodes[upper] - nodes[upper - 1]), 0.0, 1.0)
-    live = grid.states.live
-    return np.asarray((1.0 - part) * live[index, upper - 1] + part * live[index, upper])
+    live = grid.live
+    return np.asarray((1.0 - part) * live[state, upper - 1] + part * live[state, upper])
 
 
 def _cautions(

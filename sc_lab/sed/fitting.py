@@ -347,7 +347,7 @@ def _fit_one(task: _Task, *, progress: Callable[[int, int], None] | None = None,
 
     grid = grid_for(task.model, data.filters, z, priors, distance=data.distance, cosmology=task.cosmology)
     sequence = np.random.SeedSequence(task.seed)
-    stream, second = (int(word) for word in sequence.generate_state(2, np.uint64))
+    stream = int(sequence.generate_state(1, np.uint64)[0])
     sigma = np.where(data.used[0], np.hypot(data.flux_err[0], data.error_floor * np.abs(data.flux[0])), np.inf)
     draws = run_source(grid, data.flux[0], sigma, data.shape_err[0], priors, n_draws=task.n_draws, stream=stream)
-    return summarise(data, task.model, priors, grid, draws, second, task.cosmology, (*said, *data.cautions), task.seed)
+    return summarise(data, task.model, priors, grid, draws, task.cosmology, (*said, *data.cautions), task.seed)
