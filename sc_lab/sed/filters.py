@@ -205,11 +205,12 @@ def get_filter(band: str | Path | Filter) -> Filter:
     Notes
     -----
     The curves are those of astro-sedpy, read from its folder without importing it. Two packages ship curves of both
-    telescopes, and work offline. astro-sedpy has them one by one as plain two-column text, all of the total system
-    and in electrons per photon, NIRCam as measured after the flight (May 2024, both modules and their mean), and
-    needs no more than numpy and astropy. pyphot keeps hundreds in one HDF5 library, in which curves per photon and
-    per energy are mixed, so that each has to be asked for its kind, and reading it takes an HDF5 package. The MIRI
-    curves here are from before the flight and leave out the telescope, which is nearly the same in all of them.
+    telescopes, and work offline. astro-sedpy has them one by one as plain two-column text, all in electrons per
+    photon, NIRCam as measured after the flight (May 2024, both modules and their mean), and needs no more than numpy
+    and astropy. pyphot keeps hundreds in one HDF5 library, where each is marked as per photon or per energy and has
+    to be asked, and reading it takes an HDF5 package. NIRCam's two modules have pivots that differ by up to 1 %
+    (F444W): where that matters, name the module. MIRI's curves are from before the flight and leave out the
+    telescope, which is nearly the same in all of them.
 
     Examples
     --------
@@ -268,7 +269,7 @@ def available_filters() -> tuple[str, ...]:
         Such as ``"nircam/F150W"``, instrument by instrument; each is a name for `get_filter`.
     """
     names: list[str] = []
-    stems = sorted(path.stem for path in _folder().glob("*.par"))
+    stems = sorted(_stems().values())
     for instrument, prefix in _INSTRUMENTS.items():
         names += [f"{instrument}/{band}" for band in (_band_in(stem, instrument, prefix) for stem in stems) if band]
     return tuple(names)
@@ -363,12 +364,17 @@ def _stem(band: str) -> tuple[str, str] | None:
         prefix = _INSTRUMENTS.get(each)
         if prefix is None or _band_in(prefix + short, each, prefix) is None:
             continue
-        if (_folder() / f"{prefix}{short}.par").is_file():
-            return short.upper(), prefix + short
+        if prefix + short in _stems():
+            return short.upper(), _stems()[prefix + short]
     # Any other curve there goes by its own name; a name with a slash or dots would leave the folder.
-    if re.fullmatch(r"\w+", name) and (_folder() / f"{name}.par").is_file():
-        return name, name
-    return None
+    stem = _stems().get(name.lower()) if re.fullmatch(r"\w+", name) else None
+    return None if stem is None else (stem, stem)
+
+
+@cache
+def _stems() -> dict[str, str]:
+    """Return the names of all curves by what they are without regard to case."""
+    return {path.stem.lower(): path.stem for path in sorted(_folder().glob("*.par"))}
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +33,8 @@ _BPASS_METALLICITIES = tuple(
 )
 #: First value and step of log U in grids of bagpipes' format.
 _LOG_U_FIRST, _LOG_U_STEP = -4.0, 0.5
+#: A FITS file is made of blocks of this many bytes.
+_FITS_BLOCK = 2880
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,12 +287,9 @@ def _images(path: Path) -> tuple[list[FloatArray], list[str]]:
     from astropy.io import fits
 
     try:
-        with warnings.catch_warnings():
-            # Of what astropy would only warn, a file cut short is no library; the rest is about style.
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*truncated")
-            with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
-                found = [(hdu.name, hdu.data) for hdu in hdus[1:]]
+        _refuse_cut(path)
+        with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+            found = [(hdu.name, hdu.data) for hdu in hdus[1:]]
     except (OSError, ValueError, TypeError, IndexError, Warning) as err:
         msg = f"{path.name} cannot be read as a FITS grid ({err}); it may be damaged: get or make the file anew"
         raise InputError(msg) from err
@@ -299,6 +297,15 @@ def _images(path: Path) -> tuple[list[FloatArray], list[str]]:
         msg = f"{path.name} is FITS, but holds no arrays of numbers after its first HDU; it is no grid of spectra"
         raise InputError(msg)
     return [image for _, image in found], [label for label, _ in found]
+
+
+def _refuse_cut(path: Path) -> None:
+    """Refuse a FITS file that was cut short; astropy would only warn, and read what is there."""
+    with path.open("rb") as file:
+        begins = file.read(6)
+    if begins == b"SIMPLE" and path.stat().st_size % _FITS_BLOCK:
+        msg = "its length is not a whole number of blocks: it was cut short"
+        raise OSError(msg)
 
 
 def _metallicities(given: tuple[float, ...] | None, names: list[str], file: str) -> FloatArray:

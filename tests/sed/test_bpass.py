@@ -253,7 +253,7 @@ def test_ages_that_are_not_years_are_refused(tmp_path: Path) -> None:
             check_library(small_grid(tmp_path / "grid.fits", ages=ages))
 
 
-@pytest.mark.parametrize("kept", [0, 2000, 30_000, 0.5, 0.999])
+@pytest.mark.parametrize("kept", [0, 2000, 30_000, 0.5, 0.999, 2880 * 100, 2880])
 def test_truncated_grids_are_refused_in_a_sentence(grid: Path, tmp_path: Path, kept: float) -> None:
     whole = grid.read_bytes()
     path = tmp_path / "cut.fits"
