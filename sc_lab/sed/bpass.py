@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -296,9 +295,8 @@ def _append(path: str, data: Any, name: str, what: str) -> None:
 def _table(path: Path) -> FloatArray:
     """Return the numbers of a text file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty file, which has a sentence of its own below
-            table = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        # Of an empty file numpy would warn.
+        table = np.loadtxt(path, dtype=np.float64, ndmin=2) if path.stat().st_size else np.empty((0, 0))
     except (ValueError, OSError, UnicodeDecodeError) as error:
         msg = f"'{path.name}' is no table of numbers ({error}); it may be truncated: unpack it anew"
         raise InputError(msg) from None
