@@ -150,15 +150,16 @@ def fit_hosts(
         rows.append(row)
         flux, error = _photometry(light[k], names)
         row.n_bands = int((np.isfinite(flux) & np.isfinite(error)).sum())
-        generator = np.random.default_rng([seed, *galaxy.id.encode()])
+        # Apart, so that a lens model changes no draw of the fit.
+        lens_rng, fit_rng = (np.random.default_rng([seed, part, *galaxy.id.encode()]) for part in (1, 2))
         if lens is None:
             row.notes.append("no lens model: masses and rates are not divided by a magnification")
         elif math.isfinite(typical):
             row.mu = float(select_galaxies((replace(galaxy, z=typical),), lens).table["mu_median"][0])
-            row.ln_mu = _magnification_scatter(lens, galaxy, typical, generator)
+            row.ln_mu = _magnification_scatter(lens, galaxy, typical, lens_rng)
             if not row.mu > 0:
                 row.notes.append("outside the lens model: masses and rates are not divided by a magnification")
-        _fit(row, galaxy.id, flux, error, names, z, priors, generator, cosmology, cancel, fits, options)
+        _fit(row, galaxy.id, flux, error, names, z, priors, fit_rng, cosmology, cancel, fits, options)
         if progress is not None:
             progress(k + 1, len(chosen))
     table = _table(light, rows)

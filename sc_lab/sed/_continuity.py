@@ -323,16 +323,16 @@ def _scaled_model(values: Mapping[str, FloatArray], problem: Problem) -> FloatAr
 def _mass_integral(a: FloatArray, b: FloatArray, prior: Prior) -> FloatArray:
     """Return the logarithm of the prior average of exp(M b - M^2 a / 2), by a fine trapezoidal rule in log10 M."""
     low, high = max(float(prior.low), float(prior.ppf(1e-15))), min(float(prior.high), float(prior.ppf(1.0 - 1e-15)))
-    steps = np.geomspace(1e-9, high - low, 4000)
-    out = np.empty(len(a))
-    for n, (square, cross) in enumerate(zip(a, b, strict=True)):
-        nodes = [np.linspace(low, high, 4001), low + steps, high - steps]
-        if cross > 0:
-            # The peak may be narrow.
-            peak, width = math.log10(cross / square), math.sqrt(square) / cross / math.log(10)
-            nodes.append(peak + 12.0 * min(width, 1.0) * np.linspace(-1.0, 1.0, 4001))
-        x = np.unique(np.clip(np.concatenate(nodes), low, high))
-        mass = 10.0**x
-        value = cross * mass - 0.5 * square * mass**2 + prior.log_density(x)
-        out[n] = value.max() + math.log(np.trapezoid(np.exp(value - value.max()), x))
-    return out
+    # Close to the limits, where a steep likelihood ends, and evenly between them.
+    steps = np.geomspace(1e-9, high - low, 400)
+    fixed = np.concatenate([np.linspace(low, high, 600), low + steps, high - steps])
+    # The peak may be narrow.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peak, width = np.log10(b / a), np.minimum(np.sqrt(a) / b / math.log(10), 1.0)
+    there = b > 0
+    near = np.where(there, peak, low)[:, None] + 12.0 * np.where(there, width, 0.0)[:, None] * np.linspace(-1, 1, 500)
+    x = np.sort(np.clip(np.concatenate([np.tile(fixed, (len(a), 1)), near], axis=1), low, high), axis=1)
+    mass = 10.0**x
+    value = b[:, None] * mass - 0.5 * a[:, None] * mass**2 + prior.log_density(x)
+    top = value.max(axis=1)
+    return np.asarray(top + np.log(np.trapezoid(np.exp(value - top[:, None]), x, axis=1)))
