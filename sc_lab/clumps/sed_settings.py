@@ -12,6 +12,7 @@ from typing import Any
 
 from sc_lab.errors import InputError
 from sc_lab.sed.model import SedModel
+from sc_lab.sed.priors import Priors
 
 __all__ = ["SedSettings"]
 
@@ -54,7 +55,7 @@ class SedSettings:
     """
 
     model: SedModel = field(default_factory=SedModel)
-    priors: Any = None
+    priors: Priors | None = None
     error_floor: float = 0.03
     excluded: tuple[str, ...] = ()
     n_draws: int = 128
@@ -65,6 +66,9 @@ class SedSettings:
         """Check every value, so that no settings object with an impossible one exists."""
         if not isinstance(self.model, SedModel):
             msg = f"model is {self.model!r}; give a SedModel, such as SedModel(tau=10)"
+            raise InputError(msg)
+        if not isinstance(self.priors, Priors | None):
+            msg = f"priors is {self.priors!r}; give Priors(...), such as Priors(a_v=Uniform(0, 2)), or None"
             raise InputError(msg)
         if not _is_number(self.error_floor) or not 0 <= self.error_floor < 1:
             msg = f"error_floor is {self.error_floor!r}; give a fraction of the flux, from 0 to 1, such as 0.03"
@@ -188,8 +192,6 @@ class SedSettings:
                 model["bin_edges"] = tuple(model["bin_edges"])
             priors = values.pop("priors", None)
             if priors is not None:
-                from sc_lab.sed.priors import Priors
-
                 priors = Priors.from_record(priors)
             values["excluded"] = tuple(values.get("excluded", ()))
             out = cls(model=SedModel(**model), priors=priors, **values)
