@@ -201,6 +201,17 @@ def test_a_clump_that_cannot_be_fitted_gets_a_sentence(panel, calls):
     assert calls == []
 
 
+def test_a_fit_of_limits_alone_is_said_to_tell_nothing(calls):
+    out = table()
+    for band in BANDS[1:]:
+        out[f"flux_{band.lower()}"][1] = 2.0 * u.nJy
+    panel = SedPanel(_validated(out))
+    panel.host.select([1])
+    assert "1 of the bands fitted is a detection" in panel._words.value
+    assert np.isfinite(calls[-1]["flux"]).all()
+    panel.close()
+
+
 def test_a_redshift_moved_by_hand_makes_a_fit_possible(panel, calls):
     panel.host.select([2])
     panel.controls.redshift.value = 1.5

@@ -19,6 +19,8 @@ _Q: Final = (0.16, 0.5, 0.84)
 _POINTS: Final = 900
 #: Where the look-back time of zero is drawn [Myr].
 _NOW: Final = 0.1
+#: Draws that the band of a spectrum is made of: more cost more than the eye gains.
+_SPECTRA: Final = 100
 #: Draws of a corner plot.
 _DRAWS: Final = 1000
 #: Parameters of the corner plot: the quantity of a fit, and whether its logarithm is shown.
@@ -103,7 +105,7 @@ def curves_of(fit: Any, light: Light, choice: Choice, *, low: float, high: float
         The arrays.
     """
     mu = light.mu if np.isfinite(light.mu) and light.mu > 0 else 1.0
-    wavelength, spectrum = _thinned(fit.spectrum(_Q), low, high)
+    wavelength, spectrum = _thinned(fit.spectrum(_Q, n=_SPECTRA), low, high)
     model_flux = np.asarray(fit.model_flux(_Q), dtype=float)
     error = np.hypot(light.flux_err, choice.error_floor * np.abs(light.flux))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -71,6 +71,12 @@ class Light:
         """Which bands a fit can take, shape (n_band,)."""
         return np.isfinite(self.flux) & np.isfinite(self.flux_err) & (self.flux_err > 0)
 
+    @property
+    def detected(self) -> np.ndarray:
+        """Which bands the clump is seen in, shape (n_band,)."""
+        with np.errstate(invalid="ignore"):
+            return self.flux > LIMIT * self.flux_err
+
 
 class Lights:
     """Reads the light of rows out of populations, as fits of whole lists do."""
@@ -133,7 +139,7 @@ class Lights:
         )
 
     def has_light(self, population: Population) -> np.ndarray:
-        """Return which rows a fit can be made of, shape (n,).
+        """Return which rows have a redshift and enough detections for a fit to tell something, shape (n,).
 
         Parameters
         ----------
@@ -141,7 +147,9 @@ class Lights:
             Whose rows.
         """
         self.read(population)
-        return np.asarray((np.isfinite(self._flux).sum(axis=1) >= LEAST) & np.isfinite(self._z) & (self._z > 0))
+        with np.errstate(invalid="ignore"):
+            seen = self._flux > LIMIT * self._error
+        return np.asarray((seen.sum(axis=1) >= LEAST) & np.isfinite(self._z) & (self._z > 0))
 
     def redshifts(self, population: Population) -> np.ndarray:
         """Return the redshifts of all rows, shape (n,); NaN where unknown.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sc_lab_widgets.panels.sed_choice import LIMITS, OLDEST, Choice
+from sc_lab_widgets.panels.sed_light import LEAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,12 @@ def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
         else "mass and rates as observed: no magnification is known",
     )
     out = [" · ".join(part for part in model if part), " · ".join(numbers), f"priors: {_priors(choice)}"]
+    n_seen = int((choice.used(light) & light.detected).sum())
+    if n_seen < LEAST:
+        out.append(
+            f"{n_seen} of the bands fitted {'is a detection' if n_seen == 1 else 'are detections'}: the posterior is "
+            "mostly the prior, and fits of the whole list leave this clump out"
+        )
     if light.unknown:
         out.append(f"no filter curve, so left out: {', '.join(light.unknown)}")
     return [*out, *(str(words) for words in fit.cautions)]
