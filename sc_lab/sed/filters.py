@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -247,7 +247,8 @@ def get_filters(bands: Sequence[str | Path | Filter]) -> tuple[Filter, ...]:
     Returns
     -------
     tuple of Filter
-        In the order of ``bands``.
+        In the order of ``bands``. Different curves of one name (F814W of ACS and of UVIS) get the names of their
+        sources.
 
     Raises
     ------
@@ -257,7 +258,14 @@ def get_filters(bands: Sequence[str | Path | Filter]) -> tuple[Filter, ...]:
     if isinstance(bands, str | Path | Filter):
         msg = f"bands is one band, {getattr(bands, 'name', bands)}; give a list, such as ['F150W', 'F200W']"
         raise InputError(msg)
-    return tuple(get_filter(band) for band in bands)
+    found = tuple(get_filter(band) for band in bands)
+    curves: dict[str, set[str]] = {}
+    for each in found:
+        curves.setdefault(each.name, set()).add(each.digest)
+    return tuple(
+        each if len(curves[each.name]) == 1 else replace(each, name=each.source.rpartition(" ")[2] or each.name)
+        for each in found
+    )
 
 
 def available_filters() -> tuple[str, ...]:

@@ -100,6 +100,12 @@ def test_the_same_name_gives_the_same_object_and_a_filter_is_left_alone() -> Non
     assert get_filters(["F150W", first]) == (first, first)
 
 
+def test_two_curves_of_one_name_are_told_apart() -> None:
+    names = [each.name for each in get_filters(["acs_wfc/F814W", "wfc3_uvis/F814W", "F150W", "F150W"])]
+    assert names == ["acs_wfc_f814w", "wfc3_uvis_f814w", "F150W", "F150W"]
+    assert all(get_filter(name) for name in names)  # and are names themselves
+
+
 def test_every_listed_filter_can_be_had_and_is_where_its_name_says() -> None:
     names = available_filters()
     assert len(names) > 80
