@@ -263,7 +263,9 @@ def get_filters(bands: Sequence[str | Path | Filter]) -> tuple[Filter, ...]:
     for each in found:
         curves.setdefault(each.name, set()).add(each.digest)
     return tuple(
-        each if len(curves[each.name]) == 1 else replace(each, name=each.source.rpartition(" ")[2] or each.name)
+        each
+        if len(curves[each.name]) == 1
+        else replace(each, name=each.source.removeprefix("astro-sedpy ") or each.name)
         for each in found
     )
 
