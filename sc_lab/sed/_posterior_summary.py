@@ -86,7 +86,7 @@ def summarise(
         log_evidence=draws.log_evidence,
         ess=draws.ess,
         best=best,
-        best_chi2=float(draws.best[5]),
+        best_chi2=max(float(draws.best[5]), 0.0),  # a sum of squares, but for rounding
         best_flux=best_flux[:-1].copy(),
         draw_flux=draws.flux[:, :-1],
         filters=data.filters,

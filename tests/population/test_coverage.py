@@ -45,7 +45,8 @@ def test_68_percent_intervals_hold_68_percent_of_the_truths(mocks, name):
         below += np.count_nonzero((true < found - low) & known)
         above += np.count_nonzero((true > found + high) & known)
     n = inside + below + above
-    assert n > 3000
+    # Of 5080; two fifths have formed no star in the last 10 Myr that could be seen, for a rate that falls with 1 Myr.
+    assert n > 2500
     # Binomial noise is 0.7 %; quantiles of 500 draws (or of the posterior's few) narrow the bars by 1 % more.
     assert inside / n == pytest.approx(PROMISED, abs=0.025)
     assert below / n == pytest.approx(above / n, abs=0.04)
