@@ -257,7 +257,7 @@ def flux_from_magnitude(
     magnitude: Any,
     magnitude_err: Any = None,
     *,
-    system: Literal["AB", "Vega"] = "AB",
+    system: str = "AB",
     bands: Sequence[str | Path | Filter] | None = None,
     vega: str = VEGA,
 ) -> tuple[u.Quantity, u.Quantity]:
@@ -270,7 +270,7 @@ def flux_from_magnitude(
     magnitude_err : `~astropy.units.Quantity` or array_like, optional
         Their errors [mag], a scalar or of the same shape; None makes those of the fluxes NaN.
     system : {"AB", "Vega"}, optional
-        The system of the magnitudes. Nothing in a number tells one from the other.
+        The system of the magnitudes, in any case of letters. Nothing in a number tells one from the other.
     bands : sequence of str, Path or Filter, optional
         The bands of the last axis; needed for Vega magnitudes.
     vega : str, optional
@@ -297,9 +297,11 @@ def flux_from_magnitude(
     >>> flux.round(1), error.round(1)
     (<Quantity 1000. nJy>, <Quantity 92.1 nJy>)
     """
-    if system not in ("AB", "Vega"):
+    known = {"ab": "AB", "vega": "Vega"}.get(str(system).lower())
+    if known is None:
         msg = f"system is {system!r}; give 'AB' or 'Vega'"
         raise InputError(msg)
+    system = known
     mag = _magnitudes(magnitude, "magnitude", system)
     if magnitude_err is None:
         err = np.full(mag.shape, np.nan)

@@ -153,6 +153,9 @@ def test_offsets_of_vega_are_those_of_the_observatories(band: str, offset: float
 def test_vega_magnitudes_need_their_bands_and_become_ab() -> None:
     flux, _ = flux_from_magnitude([[20.0, 20.0]], system="Vega", bands=["acs_wfc/F555W", "acs_wfc/F814W"])
     assert ab_magnitude(flux)[0, 1] - 20.0 == pytest.approx(vega_to_ab("acs_wfc/F814W"), abs=1e-13)
+    assert (
+        flux_from_magnitude([[20.0]], system="vega", bands=["F150W"])[0] < flux_from_magnitude([[20.0]], system="ab")[0]
+    )
     with pytest.raises(InputError, match="come with no bands"):
         flux_from_magnitude([20.0, 20.0], system="Vega")
     with pytest.raises(InputError, match="come with 1 bands"):
