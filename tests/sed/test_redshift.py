@@ -118,3 +118,56 @@ def test_refusals_and_cancelling():
 
     with pytest.raises(ScLabError, match="cancelled after 1 redshifts"):
         fit_over_redshift(at, RedshiftGrid.uniform(1, 2), cancel=stop)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_uncertain_redshift_agrees_with_joint_prior_monte_carlo():
+    """Redshift, mass, dust and evidence are those of prior draws over the redshift too, through the exact model."""
+    from sc_lab.inference.summary import weighted_quantile
+    from sc_lab.sed import Uniform, fit_photometry, model_fluxes
+
+    bands = ("F115W", "F150W", "F200W", "F277W", "F444W")
+    model = SedModel(sfh="constant")
+    # A break that falls between two bands at some of these redshifts; ages are old enough for prior draws to meet it.
+    priors = Priors(age=Uniform(50.0, 900.0), log_mass_formed=Uniform(5.0, 10.0))
+    truth = {"age": 300.0, "log_mass_formed": 7.5, "metallicity": 0.3, "a_v": 0.2, "log_u": -2.0}
+    flux = model_fluxes(model, bands, 3.4, truth)[0]
+    error = np.full(len(flux), float(np.mean(flux)) / 8)
+    data = flux + error * np.random.default_rng(5).standard_normal(len(flux))
+    grid = RedshiftGrid.gaussian(3.2, 0.25)
+    fit = fit_photometry(data, error, bands, grid, model=model, priors=priors, error_floor=0.0, rng=1)
+
+    rng = np.random.default_rng(6)
+    n = 6000
+    z = grid.quantile(rng.random(n))
+    drawn = {name: getattr(priors, name).ppf(rng.random(n)) for name in ("age", "metallicity", "a_v", "log_u")}
+    unit = model_fluxes(model, bands, z, {**drawn, "log_mass_formed": 0.0})
+    nodes = np.linspace(5.0, 10.0, 1001)
+    scaled = unit / error
+    aa, ab = (scaled**2).sum(axis=1), scaled @ (data / error)
+    mass = 10**nodes
+    log_like = -0.5 * ((data / error) ** 2).sum() + ab[:, None] * mass - 0.5 * aa[:, None] * mass**2
+    top = log_like.max()
+    like = np.exp(log_like - top)
+    weight = like.mean(axis=1)
+    expected = math.log(weight.mean()) + top - float(np.log(error * math.sqrt(2 * math.pi)).sum())
+    ess = weight.sum() ** 2 / (weight**2).sum()
+    assert ess > 300
+    # Three standard errors of the prior draws; the grid engine's own error is smaller.
+    assert fit.log_evidence == pytest.approx(expected, abs=3 / math.sqrt(ess))
+    cdf = np.cumsum(like, axis=1)
+    log_mass = nodes[(cdf < (rng.random(n) * cdf[:, -1])[:, None]).sum(axis=1).clip(0, 1000)]
+    for name, values in (("z", z), ("log_mass_formed", log_mass), ("a_v", drawn["a_v"]), ("age", drawn["age"])):
+        low, middle, high = weighted_quantile(values, [0.16, 0.5, 0.84], weights=weight)
+        noise = 0.5 * (high - low) / math.sqrt(ess)
+        # Redshifts stand at nodes of at most 5 per cent each: half of one adds to the error.
+        step = 0.05 * (high - low) if name == "z" else 0.0
+        assert fit.quantile(name, 0.5) == pytest.approx(middle, abs=4 * 1.25 * noise + step), name
+        assert fit.quantile(name, 0.16) == pytest.approx(low, abs=4 * 1.7 * noise + step), name
+        assert fit.quantile(name, 0.84) == pytest.approx(high, abs=4 * 1.7 * noise + step), name
+    # Spectra and histories are those of the parts, each at its own redshift.
+    wavelength, band = fit.spectrum()
+    assert band.shape == (3, len(wavelength))
+    assert (band[0] <= band[2]).all()
+    edges, rates = fit.sfh()
+    assert rates.shape == (3, len(edges) - 1)
