@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
@@ -230,8 +231,9 @@ def posteriors(
 
     streams = [_stream(name) for name in names]
     fits = fit_photometry(
-        flux,
-        flux_err,
+        # With their unit: bare numbers near 25 might be magnitudes, and the engine asks.
+        flux * u.nJy,
+        flux_err * u.nJy,
         list(bands),
         z,
         model=settings.models[suffix],

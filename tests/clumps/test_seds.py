@@ -459,6 +459,9 @@ def test_masses_of_models_come_back_divided_by_the_magnification():
     assert (values(out, "sed_chi2") < 25).all()  # seven bands
     assert (values(out, "age_onset_tau10") > 0).all()
     assert "BC03" in out["sed_library"][0]
+    # As bare numbers these could be magnitudes.
+    fluxes = {band: (np.array([24.0]), np.array([0.5])) for band in bands}
+    assert fit_seds(["faint"], fluxes, np.array([z]), settings=SedSettings())["sed_n_bands"] == 7
     alone = Session(validate(table[2:3]))
     sed_fits.forget()
     refit_seds(alone, SedSettings(second_tau=10))
