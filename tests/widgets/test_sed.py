@@ -43,7 +43,7 @@ class Stand(SedFit):
 
     def sfh(self, q=Q, *, lookback=None, n=500):
         edges = np.array([0.0, 1.0, 10.0, 100.0, 1000.0])
-        return edges, np.array([[1.0, 2.0, 0.0, 0.0]]) * np.array([0.5, 1.0, 1.5])[:, None]
+        return edges, np.array([[1.0, 2.0, 0.0, 0.0]]) * (0.5 + np.array(q))[:, None]
 
 
 class Calls(list):
@@ -442,11 +442,28 @@ def test_what_is_drawn_is_the_fit_and_masses_are_intrinsic(panel):
     fit, light = panel.result, panel.light
     curves = curves_of(fit, light, panel.choice, low=0.7, high=6.0)
     np.testing.assert_allclose(curves.numbers["log_mass"][0], fit.quantile("log_mass", 0.5) - 1.0)  # mu = 10
-    np.testing.assert_allclose(curves.sfr[1].max(), 0.2)  # 2 Msun/yr as observed
+    np.testing.assert_allclose(curves.sfr[:, 2], [0.132, 0.2, 0.268, 0.2])  # quantiles and mean of 1 to 3 Msun/yr
     error = np.hypot(light.flux_err, 0.03 * light.flux)
     np.testing.assert_allclose(curves.residual, (light.flux - fit.model_flux([0.5])[0]) / error)
     assert "μ = 10" in panel._words.value
     assert panel.corner.labels["log_mass"].text.startswith(f"log M {curves.numbers['log_mass'][0]:.2f}")
+
+
+def test_a_fit_made_elsewhere_is_shown_as_it_is(calls):
+    fit = sed.fit_photometry(
+        np.full(6, 5.0) * u.nJy, np.ones(6) * u.nJy, BANDS, 2.0, sfh="exponential", rng=1, streams=[0]
+    )
+    panel = SedPanel(fit)
+    assert panel.result is fit
+    assert len(panel.view.line.data["x"]) > 0
+    assert "mass and rates as observed" in panel._words.value
+    panel.controls.tau.value = 10.0
+    assert panel.result is not fit
+    panel.buttons["reset"].click()
+    assert panel.result is fit
+    panel.close()
+    with pytest.raises(InputError, match="cannot be columns"):
+        SedPanel(replace(fit, bands=("a/b", *BANDS[1:])))
 
 
 def test_thinning_a_spectrum_keeps_its_lines(panel):

@@ -12,6 +12,7 @@ from bokeh.layouts import column, row
 from bokeh.models import LayoutDOM
 
 from sc_lab.errors import InputError, ScLabError
+from sc_lab.sed.results import SedFit
 from sc_lab.session.refitting import standing_settings
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._keys import KeyBoard
@@ -25,6 +26,7 @@ from sc_lab_widgets.panels.sed_controls import BAND, choice_of, make_controls, m
 from sc_lab_widgets.panels.sed_corner import CornerView
 from sc_lab_widgets.panels.sed_curves import curves_of
 from sc_lab_widgets.panels.sed_engine import AHEAD, Engine, one_of_each
+from sc_lab_widgets.panels.sed_given import settings_of_fit, table_of
 from sc_lab_widgets.panels.sed_judge import Judge, differences
 from sc_lab_widgets.panels.sed_light import Light, Lights
 from sc_lab_widgets.panels.sed_view import SedView, plain
@@ -49,8 +51,8 @@ class SedPanel(Panel):
 
     Parameters
     ----------
-    source : Session, catalogue, path or None
-        As for `Workbench`: rows with ``flux_<band>`` and ``flux_<band>_err``, or ``mag_<band>`` and
+    source : Session, catalogue, path, SedFit or None
+        A fit is shown as it is. Else as for `Workbench`: rows with ``flux_<band>`` and ``flux_<band>_err``, or ``mag_<band>`` and
         ``mag_<band>_err``, and a redshift.
     host : Host, optional
         The host of a workbench; None makes one.
@@ -93,6 +95,10 @@ class SedPanel(Panel):
         self._light: Light | None = None
         self._drawn: tuple[Any, ...] | None = None
         self._judged: dict[Any, Any] = {}
+        self._given = source if isinstance(source, SedFit) else None
+        if self._given is not None:
+            source = table_of(self._given)
+        self._fitted_with = None if self._given is None else settings_of_fit(self._given)
         self._prepared: Any = None
         super().__init__(source, host=host, **start)
 
@@ -255,6 +261,8 @@ class SedPanel(Panel):
     @property
     def _standing(self) -> SedSettings:
         """What the SEDs of the list are fitted with."""
+        if self._fitted_with is not None:
+            return self._fitted_with
         return standing_settings(self.session.document, self.session.current_catalog)
 
     def _settings(self, every: bool) -> tuple[SedSettings, list[str] | None]:
@@ -287,8 +295,15 @@ class SedPanel(Panel):
             self._pivots = (light.bands, np.array([get_filter(band).pivot for band in light.bands]) / 1e4)
         return self._pivots[1]
 
+    def _keep_given(self) -> None:
+        """Let a fit that was handed over be the one shown until a control changes."""
+        if self._given is not None and self.light is not None:
+            self.engine.keep(self.light, self.choice, self._given)
+
     def _update(self) -> None:
         self.engine.note_gesture()
+        self._keep_given()
+        self._given = None
         light = self.light
         if light is None:
             self._show_nothing()

@@ -55,7 +55,7 @@ def _ticks(low: float, high: float) -> list[float]:
             step *= factor
             break
     first = np.ceil((low + 0.03 * span) / step)
-    return [float(i * step) for i in np.arange(first, first + 5) if i * step <= high - 0.03 * span]
+    return [float(round(i * step, 10)) + 0.0 for i in np.arange(first, first + 5) if i * step <= high - 0.03 * span]
 
 
 class CornerView:
@@ -190,7 +190,8 @@ class CornerView:
             return 0.0, 1.0
         low, high = (float(q) for q in np.quantile(finite, [0.002, 0.998]))
         pad = max(0.06 * (high - low), (_LEAST[name] - (high - low)) / 2)
-        return low - pad, high + pad
+        # Dust does not brighten: below zero there is nothing.
+        return max(low - pad, 0.0) if name == "a_v" else low - pad, high + pad
 
     def _fraction(self, name: str, values: Any) -> Any:
         low, high = self.ranges[name]

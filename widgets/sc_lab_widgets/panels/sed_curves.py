@@ -17,6 +17,10 @@ __all__ = ["CORNER", "Curves", "curves_of"]
 _Q: Final = (0.16, 0.5, 0.84)
 #: Points of a spectrum that a screen can show.
 _POINTS: Final = 900
+#: Evenly spaced quantiles, for a mean.
+_MANY: Final = tuple((np.arange(100) + 0.5) / 100)
+#: Edges of the bins in which star formation is shown: a history of 1 Myr would be a spike at another place in every draw.
+_EDGES: Final = np.concatenate([[0.0], 10.0 ** np.arange(0.0, 4.21, 0.2)])
 #: Where the look-back time of zero is drawn [Myr].
 _NOW: Final = 0.1
 #: Draws that the band of a spectrum is made of: more cost more than the eye gains.
@@ -49,8 +53,8 @@ class Curves:
         (data - median model) / sigma, with the error floor.
     time : ndarray, shape (n_t,)
         Look-back time [Myr], two entries for every bin so that a line through them has steps.
-    sfr : ndarray, shape (3, n_t)
-        16, 50 and 84 % of the star-formation rate, without magnification [Msun / yr].
+    sfr : ndarray, shape (4, n_t)
+        16, 50 and 84 % and the mean of the star-formation rate in each bin, without magnification [Msun / yr].
     corner : dict of str to ndarray
         Draws of equal weight of each parameter of `CORNER`.
     numbers : dict of str to tuple
@@ -85,6 +89,11 @@ def _thinned(spectrum: Any, low: float, high: float) -> tuple[np.ndarray, np.nda
     return x[kept], y[:, kept]
 
 
+def _lookback(fit: Any) -> np.ndarray | None:
+    """Return edges of look-back time [Myr] as coarse as ages are known; None for a history that has bins of its own."""
+    return None if fit.model.sfh == "continuity" else _EDGES
+
+
 def curves_of(fit: Any, light: Light, choice: Choice, *, low: float, high: float) -> Curves:
     """Return what is drawn of a fit.
 
@@ -110,7 +119,9 @@ def curves_of(fit: Any, light: Light, choice: Choice, *, low: float, high: float
     error = np.hypot(light.flux_err, choice.error_floor * np.abs(light.flux))
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = (light.flux - model_flux[1]) / error
-    edges, sfr = fit.sfh(_Q)
+    edges, sfr = fit.sfh([*_Q, *_MANY], lookback=_lookback(fit))
+    # The mean of evenly spaced quantiles is the mean: unlike the median it holds all the stars of the posterior.
+    sfr = np.vstack([sfr[: len(_Q)], sfr[len(_Q) :].mean(axis=0)])
     drawn = fit.resampled(_DRAWS, 1)
     numbers = {}
     corner = {}

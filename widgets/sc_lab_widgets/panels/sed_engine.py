@@ -70,10 +70,14 @@ class Engine:
             with _LOCK:
                 found = fit_light(light, choice)
             self._warm.add(choice.model_key(light))
-            self._fits[(light.key, choice)] = found
-            while len(self._fits) > _KEPT:
-                self._fits.popitem(last=False)
+            self.keep(light, choice, found)
         return found
+
+    def keep(self, light: Light, choice: Choice, fit: Any) -> None:
+        """Keep a fit: it is not made again."""
+        self._fits[(light.key, choice)] = fit
+        while len(self._fits) > _KEPT:
+            self._fits.popitem(last=False)
 
     def fit_later(self, light: Light, choice: Choice, answer: Callable[[Any], None]) -> None:
         """Make a fit beside the gestures; only the newest is answered."""

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as ui
+import numpy as np
 
 from sc_lab.errors import ScLabError
 from sc_lab_widgets._cells import close_tree
@@ -19,15 +20,15 @@ __all__ = ["Judge", "differences"]
 
 #: Seconds between two looks at how far bagpipes is.
 _PERIOD: Final = 0.3
-_CELL: Final = "padding: 0 10px 0 0; text-align: right; line-height: 1.35"
+_CELL: Final = "padding: 0 9px 0 0; text-align: right; line-height: 1.35; white-space: nowrap; font-size: 11px"
 #: What is compared, with how it is written.
 _COMPARED: Final = {
-    "log_mass": "log M (observed light)",
+    "log_mass": "log μM",
     "age": "age [Myr]",
     "a_v": "A_V [mag]",
-    "metallicity": "metallicity [Z☉]",
+    "metallicity": "Z [Z☉]",
     "log_u": "log U",
-    "sfr10": "SFR, 10 Myr [M☉/yr]",
+    "sfr10": "μSFR",
 }
 
 
@@ -72,12 +73,13 @@ class Judge:
             description="Check with bagpipes", layout=dict(auto),
             tooltip="fit the same light with bagpipes in a process of its own; it takes minutes, and you can go on",
         )  # fmt: skip
-        self.stop = ui.Button(description="Cancel", tooltip="stop bagpipes", disabled=True, layout=dict(auto))
-        self.bar = ui.FloatProgress(value=0.0, min=0.0, max=1.0, layout={"width": "160px", "visibility": "hidden"})
+        self.stop = ui.Button(description="Cancel", tooltip="stop bagpipes", layout=dict(auto))
+        self.bar = ui.FloatProgress(value=0.0, min=0.0, max=1.0, layout={"width": "120px"})
         self.words = ui.HTML()
         self.button.on_click(lambda _button: self.begin())
         self.stop.on_click(lambda _button: self.cancel())
         self.widget: ui.Widget = ui.HBox([self.button, self.bar, self.stop, self.words])
+        self._show(running=False)
 
     @property
     def running(self) -> bool:
@@ -100,8 +102,8 @@ class Judge:
             self._report(error)
             return
         self._began = time.monotonic()
-        self.button.disabled, self.stop.disabled = True, False
-        self.bar.value, self.bar.layout.visibility = 0.0, "visible"
+        self.bar.value = 0.0
+        self._show(running=True)
         self._say("bagpipes starts")
         self._schedule()
 
@@ -147,9 +149,13 @@ class Judge:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.button.disabled, self.stop.disabled = False, True
-        self.bar.layout.visibility = "hidden"
+        self._show(running=False)
         self._say(text)
+
+    def _show(self, *, running: bool) -> None:
+        self.button.disabled = running
+        for part in (self.bar, self.stop):
+            part.layout.display = None if running else "none"
 
     def _say(self, text: str) -> None:
         value = f'<span role="status" style="line-height: 1.3">{html.escape(text)}</span>' if text else ""
@@ -209,4 +215,8 @@ def differences(fit: Any, judged: Any) -> str:
 
 
 def _pair(middle: float, width: float) -> str:
-    return f"{middle:.4g} ± {width:.2g}"
+    """Return a number with its error, to two digits of that."""
+    if not (width > 0 and np.isfinite(width)) or width < 1e-3:
+        return f"{middle:.2g} ± {width:.1g}"
+    digits = max(0, 1 - int(np.floor(np.log10(width))))
+    return f"{middle:.{digits}f} ± {width:.{digits}f}"

@@ -85,7 +85,7 @@ class SedView:
         self.residuals = ColumnDataSource(
             {name: [] for name in ("x", "y", "low", "high", "band", "note", "fill")}, name="residuals"
         )
-        self.history = ColumnDataSource({name: [] for name in ("x", "y", "low", "high")}, name="star formation")
+        self.history = ColumnDataSource({name: [] for name in ("x", "y", "low", "high", "mean")}, name="star formation")
         self.judged: dict[str, ColumnDataSource] = {
             "spectrum": ColumnDataSource({"x": [], "y": []}, name="spectrum of bagpipes"),
             "bands": ColumnDataSource({"x": [], "y": []}, name="bagpipes in the bands"),
@@ -146,6 +146,18 @@ class SedView:
             line_color=_DATA, line_width=1.8, legend_label="photometry",
         )  # fmt: skip
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@band"), ("", "@note")], limit=2))
+        # Markers differ by row, which a legend cannot show: points that are nowhere stand for them.
+        for words, filled in (("photometry", 1.0), ("left out", 0.0)):
+            plot.scatter(
+                [np.nan],
+                [np.nan],
+                size=9,
+                marker="circle",
+                fill_color=_DATA,
+                fill_alpha=filled,
+                line_color=_DATA,
+                legend_label=words,
+            )
         plot.js_on_event(Tap, CustomJS(code="const p = cb_obj.origin; p.tags = [p.inner_width, p.inner_height];"))
         plot.on_event(Tap, self._tapped)
         legend_below(plot)
@@ -184,6 +196,15 @@ class SedView:
         )  # fmt: skip
         plot.varea("x", "low", "high", source=self.history, fill_color=_BAND, fill_alpha=0.35, legend_label="68 %")
         plot.line("x", "y", source=self.history, line_color=_MODEL, line_width=2, legend_label="median")
+        plot.line(
+            "x",
+            "mean",
+            source=self.history,
+            line_color=GREY,
+            line_width=2,
+            line_dash="dotted",
+            legend_label="mean",
+        )
         plot.line(
             "x", "y", source=self.judged["history"], line_color=JUDGE, line_width=1.5, line_dash="dashed",
             legend_label=_JUDGED,
@@ -282,12 +303,14 @@ class SedView:
             "note": [f"{value:+.2f} σ" for value in y],
             "fill": np.where(choice.used(light)[seen], 1.0, 0.0),
         }
-        low, middle, high = curves.sfr
-        self.history.data = {"x": curves.time, "y": middle, "low": low, "high": high}
+        low, middle, high, mean = curves.sfr
+        self.history.data = {"x": curves.time, "y": middle, "low": low, "high": high, "mean": mean}
         plot = self.figures["sed_sfh"]
-        known = np.isfinite(high)
-        _set(plot.y_range, 0.0, float(max(high[known].max(initial=0.0), 1e-12)) * 1.08)
-        shining = curves.time[known & (high > 0)]
+        most = np.fmax(high, mean)
+        known = np.isfinite(most)
+        top = float(max(most[known].max(initial=0.0), 1e-12))
+        _set(plot.y_range, 0.0, top * 1.08)
+        shining = curves.time[known & (most > 1e-3 * top)]
         _set(plot.x_range, 1.0, float(min(max(shining.max(initial=10.0) * 2, 20.0), 14_000.0)))
 
     def clear_fit(self) -> None:
