@@ -131,9 +131,10 @@ def load_array(path: Path) -> np.ndarray[Any, Any] | None:
     """
     try:
         mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return mapped
+    # What is no .npy may still be read, as something else.
+    return mapped if isinstance(mapped, np.ndarray) else None
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> bool:
