@@ -139,13 +139,14 @@ def check_photometry(
     return Photometry(
         flux=values, flux_err=errors, used=used, shape_err=_shape_errors(shape_err, values.shape), z=redshift,
         bands=names, filters=filters, many=many, error_floor=float(floor), distance=_distance(distance),
-        cautions=_looks_like_magnitudes(values, errors, used),
+        # A unit says that they are none.
+        cautions=_looks_like_magnitudes(values, errors, used) if _unit(flux) is None else (),
     )  # fmt: skip
 
 
 def _njy(value: Any, name: str) -> FloatArray:
     """Return fluxes in nJy; magnitudes are refused."""
-    unit = getattr(getattr(value, "unmasked", value), "unit", None)
+    unit = _unit(value)
     logarithmic = unit is not None and (unit == u.mag or hasattr(unit, "physical_unit"))
     if logarithmic:
         msg = (
@@ -154,6 +155,11 @@ def _njy(value: Any, name: str) -> FloatArray:
         )
         raise InputError(msg)
     return value_in(value, _FLUX, name)
+
+
+def _unit(value: Any) -> Any:
+    """Return the unit of a value, None for bare numbers."""
+    return getattr(getattr(value, "unmasked", value), "unit", None)
 
 
 def _where(wrong: npt.NDArray[np.bool_], names: tuple[str, ...], many: bool) -> str:
