@@ -266,7 +266,7 @@ def _by_redshift(
             rows = np.flatnonzero(shifts == one)
             here = {key: _rows_of(value, rows, shifts.size) for key, value in parameters.items()}
             frame = Frame(float(one), float(distances[rows[0]]), float(ages[rows[0]]))
-            yield rows, frame, _checked(model, here, float(one), None, cosmology)
+            yield rows, frame, _checked(model, here, float(one), ages[rows], cosmology)
         return
     sources = _checked(model, parameters, float(shifts.max()), ages, cosmology)
     values, first, back = np.unique(shifts, return_index=True, return_inverse=True)
