@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from sc_lab.mock import make_field, make_population
     from sc_lab.photometry import fit_clumps
     from sc_lab.population import Settings, analyse
+    from sc_lab.sed import fit_photometry
     from sc_lab.session import Session
+    from sc_lab.simulations import friends_of_friends, read_snapshot
 
 __all__ = [
     "Field",
@@ -32,13 +34,16 @@ __all__ = [
     "dynamical_age",
     "fit_clumps",
     "fit_mass_function",
+    "fit_photometry",
     "formation_redshift",
+    "friends_of_friends",
     "make_field",
     "make_population",
     "measure",
     "read_catalog",
     "read_lenstool",
     "read_maps",
+    "read_snapshot",
     "surface_density",
 ]
 
@@ -53,13 +58,16 @@ _HOME = {
     "dynamical_age": "sc_lab.density_size",
     "fit_clumps": "sc_lab.photometry",
     "fit_mass_function": "sc_lab.cmf",
+    "fit_photometry": "sc_lab.sed",
     "formation_redshift": "sc_lab.formation",
+    "friends_of_friends": "sc_lab.simulations",
     "make_field": "sc_lab.mock",
     "make_population": "sc_lab.mock",
     "measure": "sc_lab.clumps",
     "read_catalog": "sc_lab.catalog",
     "read_lenstool": "sc_lab.lensing",
     "read_maps": "sc_lab.lensing",
+    "read_snapshot": "sc_lab.simulations",
     "surface_density": "sc_lab.density_size",
 }
 _MODULES = frozenset(
@@ -83,7 +91,9 @@ _MODULES = frozenset(
         "population",
         "properties",
         "reference",
+        "sed",
         "session",
+        "simulations",
         "units",
     },
 )
