@@ -12,7 +12,7 @@ import pytest
 from astropy.table import QTable
 from sc_lab_widgets import SedPanel, Workbench
 from sc_lab_widgets._saving import figure_data
-from sc_lab_widgets.panels import sed_apply, sed_choice
+from sc_lab_widgets.panels import sed_apply, sed_choice, sed_engine
 from sc_lab_widgets.panels.sed_call import fit_code
 from sc_lab_widgets.panels.sed_choice import Choice, choice_from, settings_of
 from sc_lab_widgets.panels.sed_corner import CornerView
@@ -589,6 +589,26 @@ def test_in_a_notebook_the_first_fit_is_made_beside_the_clicks_and_the_newest_is
         panel.host.select([0])  # the same redshift: warm, so at once
         assert not panel.engine.busy
         assert "ESS = 450" in panel._words.value
+        panel.close()
+
+    asyncio.run(use())
+
+
+def test_tables_of_the_other_redshifts_are_made_when_the_user_rests(calls, monkeypatch):
+    monkeypatch.setattr(sed_engine, "_REST", 0.05)
+
+    async def use():
+        panel = SedPanel(_validated(table()))
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            if {call["z"] for call in calls} == {2.0, 3.0, 6.0}:
+                break
+        assert {call["z"] for call in calls} == {2.0, 3.0, 6.0}  # not that of the clump in one band
+        assert len(calls) == 3
+        panel.host.select([5])
+        assert not panel.engine.busy
+        assert "c5" in panel.figures["sed"].title.text
+        assert len(panel.view.line.data["x"]) > 0
         panel.close()
 
     asyncio.run(use())

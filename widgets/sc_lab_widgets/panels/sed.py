@@ -425,10 +425,15 @@ class SedPanel(Panel):
         if self._prepared is not None and self._prepared[0] is wanted[0] and self._prepared[1] == choice:
             return
         self._prepared = wanted
+        self.engine.prepare(self._one_of_each_redshift, choice)
+
+    def _one_of_each_redshift(self) -> list[Light]:
+        """Return clumps whose tables are worth having, candidates first."""
+        population = self.host.population
         has = self.lights.has_light(population)
         first, rest = np.flatnonzero(has & population.candidate), np.flatnonzero(has & ~population.candidate)
         rows = one_of_each(self.lights.redshifts(population), np.concatenate([first, rest]))
-        self.engine.prepare([self.lights.of(population, i) for i in rows[:AHEAD]], choice)
+        return [self.lights.of(population, row) for row in rows[:AHEAD]]
 
     # ---- the check with bagpipes ---------------------------------------------------------------
     def _shown_fit(self) -> tuple[Any, Any] | None:

@@ -91,7 +91,9 @@ class Choice:
     def model_key(self, light: Light) -> tuple[Any, ...]:
         """Return what decides the tables that a fit needs."""
         model = (self.sfh, self.tau if self.sfh == "exponential" else 0.0, self.mode, self.attenuation, self.library)
-        return (*model, self.nebular, self.reach("a_v")[1], light.bands, self.redshift(light))
+        # Tables reach to whole magnitudes.
+        dust = max(1, math.ceil(self.reach("a_v")[1]))
+        return (*model, self.nebular, dust, light.bands, self.redshift(light))
 
     def reach(self, name: str) -> tuple[float, float]:
         """Return the limits of a prior."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +27,6 @@ _KEPT: Final = 200
 AHEAD: Final = 60
 #: Seconds of rest after a gesture before tables are made ahead.
 _REST: Final = 1.0
-#: Kernels of the library may be entered by one thread at a time.
-_LOCK = threading.Lock()
 
 
 class Engine:
@@ -44,7 +41,9 @@ class Engine:
     def __init__(self, report: Callable[[BaseException], None]) -> None:
         self._background = Background(report)
         self._fits: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        # Filled by the worker too: single steps on dictionaries and sets need no lock.
         self._warm: set[tuple[Any, ...]] = set()
+        self._find: tuple[Callable[[], Sequence[Light]], Choice] | None = None
         self._ahead: list[tuple[Light, Choice]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_gesture = 0.0
@@ -61,14 +60,13 @@ class Engine:
 
     def is_warm(self, light: Light, choice: Choice) -> bool:
         """Return whether a fit would be made in milliseconds."""
-        return choice.model_key(light) in self._warm and not _LOCK.locked()
+        return choice.model_key(light) in self._warm
 
     def fit(self, light: Light, choice: Choice) -> Any:
         """Return the fit, made now where it is not kept."""
         found = self.kept(light, choice)
         if found is None:
-            with _LOCK:
-                found = fit_light(light, choice)
+            found = fit_light(light, choice)
             self._warm.add(choice.model_key(light))
             self.keep(light, choice, found)
         return found
@@ -97,57 +95,59 @@ class Engine:
         """Remember that the user is at work: what is made ahead waits."""
         self._last_gesture = time.monotonic()
 
-    def prepare(self, lights: Sequence[Light], choice: Choice) -> None:
-        """Make the tables of these clumps one redshift after the other, whenever nothing else happens.
+    def prepare(self, find: Callable[[], Sequence[Light]], choice: Choice) -> None:
+        """Make the tables of clumps one redshift after the other, whenever nothing else happens.
 
         Parameters
         ----------
-        lights : sequence of Light
-            One clump of every redshift, the most wanted first.
+        find : callable
+            Returns one clump of every redshift, the most wanted first; called when the user rests.
         choice : Choice
             How they will be fitted.
         """
         loop = _running_loop()
         if loop is None or self._closed:
             return
-        self._ahead = [(light, choice) for light in lights[:AHEAD] if choice.model_key(light) not in self._warm]
+        self._find, self._ahead = (find, choice), []
         self._schedule(loop)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(_REST / 4, self._next, loop) if self._ahead and not self._closed else None
+        wanted = (self._ahead or self._find is not None) and not self._closed
+        self._timer = loop.call_later(_REST / 4, self._next, loop) if wanted else None
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        if self._closed or not self._ahead:
+        if self._closed:
             return
         if self.busy or time.monotonic() - self._last_gesture < _REST:
             self._schedule(loop)
             return
+        if self._find is not None:
+            (find, choice), self._find = self._find, None
+            self._ahead = [(light, choice) for light in find()[:AHEAD] if choice.model_key(light) not in self._warm]
+        if not self._ahead:
+            return
         light, choice = self._ahead.pop(0)
+        # The fit is kept, and compiles what the first click would wait for.
+        self._background.ask("ahead", lambda: self._quietly(light, choice), lambda _nothing: self._schedule(loop))
 
-        def work() -> None:
-            # The fit itself is thrown away with nothing lost: it compiles what the first click would wait for.
+    def _quietly(self, light: Light, choice: Choice) -> None:
+        """Make a fit that nobody has asked for: an error of it would come out of the blue."""
+        # The click on that clump will say it in words.
+        with contextlib.suppress(Exception):
             self.fit(light, choice)
-
-        self._background.ask("ahead", lambda: _quietly(work), lambda _nothing: self._schedule(loop))
 
     def close(self) -> None:
         """Stop; what is under way ends unheard."""
         self._closed = True
         self._ahead.clear()
+        self._find = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._background.close()
-
-
-def _quietly(work: Callable[[], None]) -> None:
-    """Do something that nobody has asked for: an error of it would come out of the blue."""
-    # The click on that clump will say it in words.
-    with contextlib.suppress(Exception):
-        work()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -20,7 +20,7 @@ __all__ = ["Judge", "differences"]
 
 #: Seconds between two looks at how far bagpipes is.
 _PERIOD: Final = 0.3
-_CELL: Final = "padding: 0 9px 0 0; text-align: right; line-height: 1.35; white-space: nowrap; font-size: 11px"
+_CELL: Final = "padding: 0 6px 0 0; text-align: right; line-height: 1.35; white-space: nowrap; font-size: 11px"
 #: What is compared, with how it is written.
 _COMPARED: Final = {
     "log_mass": "log μM",
@@ -28,7 +28,6 @@ _COMPARED: Final = {
     "a_v": "A_V [mag]",
     "metallicity": "Z [Z☉]",
     "log_u": "log U",
-    "sfr10": "μSFR",
 }
 
 
@@ -200,10 +199,10 @@ def differences(fit: Any, judged: Any) -> str:
         if str(row["name"]) in _COMPARED
     ]
     ours, theirs = table.meta["best_chi2"]
-    rows.append(("χ² of the best", f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}"))
+    rows.append(("best χ²", f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}"))
     ours, theirs = table.meta["log_evidence"]
     rows.append(("ln Z", f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}"))
-    head = "".join(f'<th scope="col" style="{_CELL}">{word}</th>' for word in ("", "here", "bagpipes", "difference"))
+    head = "".join(f'<th scope="col" style="{_CELL}">{word}</th>' for word in ("", "here", "bagpipes", "apart"))
     body = "".join(
         f'<tr><th scope="row" style="{_CELL}; text-align: left">{html.escape(row[0])}</th>'
         + "".join(f'<td style="{_CELL}">{html.escape(cell.replace("-", "−"))}</td>' for cell in row[1:])
