@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["count_cells", "count_planes", "join_planes", "label", "list_cells", "scatter_planes", "sort_planes"]
 
 # Written for the compiler: flat loops over arrays that the caller owns, nothing allocated but what one plane needs.
 # `Any` stands for arrays, whose kinds differ with the input (single and double precision, 32 and 64 bit rows).

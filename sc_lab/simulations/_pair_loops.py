@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["cross_sum", "self_sum"]
 
 # Written for the compiler: coordinates in arrays of their own, so that the inner loop runs on several pairs at once.
 

@@ -44,7 +44,18 @@ class Bodies:
         return float(self.mass.sum())
 
     def chosen(self, rows: Any) -> Bodies:
-        """Return some of them."""
+        """Return some of them.
+
+        Parameters
+        ----------
+        rows : array_like
+            Row numbers, or True for each to keep.
+
+        Returns
+        -------
+        Bodies
+            Those particles.
+        """
         return Bodies(self.position[rows], self.velocity[rows], self.mass[rows])
 
 

@@ -57,10 +57,14 @@ def measure_clusters(
         Mass-weighted mean of the stars, of all members, or the star with the least potential in the file.
     size : {"space", "projected"}
         Whether ``r_eff`` is the half-mass radius in space, as in the paper, or its median in projection, as observed.
-    virial_range, softening, method
-        See `sc_lab.simulations.binding.bind`.
+    virial_range : (float, float)
+        Limits of |U|/K for a virialised cluster.
     hubble_flow : bool
         Whether the expansion is added to velocities; not in the paper.
+    softening : float
+        Plummer softening length [kpc]; none in the paper.
+    method : {"auto", "direct", "tree", "reference"}
+        How potential energies are summed, see `sc_lab.simulations.potential.potential_energy`.
     ages : array_like, shape (number of stars,), optional
         Ages of all stars [Myr]; by default from the file, where it has formation times.
     progress : callable, optional

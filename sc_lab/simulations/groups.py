@@ -190,14 +190,18 @@ def find_groups(
         None when ``primary`` says it.
     primary, secondary : sequence of int, optional
         Types to link and to attach, instead of a mode.
-    b, rule, critical
-        See `linking_length`.
+    b : float
+        Linking length over the mean separation.
+    rule : {"arepo", "number"}
+        What the mean separation is, see `linking_length`.
     length : float, optional
         The linking length itself, in code units.
     min_length : int
         Groups with fewer particles, of all types together, are dropped.
     reach : float
         How far a secondary looks for its nearest primary, in linking lengths.
+    critical : float, optional
+        Critical density today in code units, see `linking_length`.
     threads : int, optional
         As in `friends_of_friends`.
 

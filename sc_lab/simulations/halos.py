@@ -103,7 +103,7 @@ class HaloModel:
 
         return factor(np.asarray(z, dtype=float)) / factor(np.asarray(0.0))
 
-    def sigma(self, mass: Any, z: float = 0.0) -> FloatArray:
+    def sigma(self, mass: Any, *, z: float = 0.0) -> FloatArray:
         """Return the standard deviation of the linear density in spheres that hold a mass.
 
         Parameters
@@ -157,7 +157,7 @@ class HaloModel:
         if masses.ndim != 1 or len(masses) < 2 or np.any(np.diff(masses) <= 0) or masses[0] <= 0:
             msg = "mass must hold at least two rising masses above 0, as the slope of sigma is taken along them"
             raise InputError(msg)
-        sigma = self.sigma(masses, z)
+        sigma = self.sigma(masses, z=z)
         nu = _COLLAPSE / sigma
         slope = np.abs(np.gradient(np.log(sigma), np.log(masses)))
         return np.asarray(self.matter_density / masses * slope * self.multiplicity(nu))

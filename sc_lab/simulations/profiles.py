@@ -40,8 +40,12 @@ def projected_half_mass_radius(
 
     Parameters
     ----------
-    position, mass, centre
-        As in `half_mass_radius`.
+    position : array_like, shape (n, 3)
+        Positions, any unit of length.
+    mass : array_like, shape (n,)
+        Masses.
+    centre : array_like, shape (3,)
+        The centre.
     directions : int
         Random lines of sight.
     rng : seed or Generator

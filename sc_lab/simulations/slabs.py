@@ -41,10 +41,14 @@ def friends_of_friends_in_slabs(
     positions : array_like, shape (n, 3), or callable
         An array, a memory map, a data set of an HDF5 file, or a function that returns an iterator over arrays of shape
         (k, 3); it is called twice.
-    linking_length, box_size, min_members
-        As in `sc_lab.simulations.friends_of_friends`.
+    linking_length : float
+        Particles no further apart than this are friends.
+    box_size : float or array_like, shape (3,), optional
+        Period of each axis; 0 or None where an axis has none.
     n_slabs : int
         Slabs along x, of about equal numbers of particles. Each needs the memory of `friends_of_friends` on its own.
+    min_members : int
+        Groups with fewer particles get the label -1.
     folder : path, optional
         Where slabs and labels are kept on disk, which the workers must see too; a temporary one by default. Given, the
         labels stay there, and are returned as a memory map.

@@ -129,7 +129,7 @@ class Particles:
             return values * u.dimensionless_unscaled
         return u.Quantity(values * scale[0], scale[1], copy=False)
 
-    def chunks(self, name: str, size: int = _CHUNK) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    def chunks(self, name: str, *, size: int = _CHUNK) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """Yield a field piece by piece, in the units of the code, so that it need not fit in memory.
 
         Parameters
@@ -337,7 +337,18 @@ def _length(group: Mapping[str, Any]) -> int:
 
 
 def open_hdf5(path: Path) -> Any:
-    """Return an open HDF5 file, or say what it is not."""
+    """Return an open HDF5 file, or say what it is not.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    h5py.File
+        Open for reading.
+    """
     import h5py
 
     if not path.is_file():
@@ -374,7 +385,18 @@ _PART = re.compile(r"(.*)\.(\d+)\.(hdf5|h5)$")
 
 
 def part_paths(source: Any) -> list[Path]:
-    """Return the files of a snapshot in their order."""
+    """Return the files of a snapshot in their order.
+
+    Parameters
+    ----------
+    source : path or sequence of paths
+        A file, one of several parts, their folder, or all parts.
+
+    Returns
+    -------
+    list of Path
+        The parts in the order of their numbers.
+    """
     if not isinstance(source, (str, Path)):
         try:
             given = [Path(each) for each in source]

@@ -168,8 +168,16 @@ def virialisation_time(
 
     Parameters
     ----------
-    mass, density, total, f_h2, start
-        As in `cooling_time` and `dynamical_time`.
+    mass : array_like
+        Gas mass [Msun].
+    density : array_like
+        Number density of hydrogen [cm^-3].
+    total : array_like, optional
+        Mass of stars, gas and dark matter together [Msun]; the gas alone by default.
+    f_h2 : float
+        Fraction of molecular hydrogen.
+    start : float
+        Temperature from which the gas cools [K].
 
     Returns
     -------

@@ -97,7 +97,7 @@ def test_parts_of_a_snapshot_read_as_one(tmp_path):
         with read_snapshot(source) as snapshot:
             assert np.array_equal(snapshot.stars.code("Coordinates"), whole["Coordinates"])
             assert np.array_equal(snapshot.stars.code("Masses", slice(10, 15)), whole["Masses"][10:15])
-            pieces = np.concatenate([values for _, values in snapshot.stars.chunks("Masses", 7)])
+            pieces = np.concatenate([values for _, values in snapshot.stars.chunks("Masses", size=7)])
             assert np.array_equal(pieces, whole["Masses"])
     (tmp_path / "snap_003.1.hdf5").unlink()
     with pytest.raises(InputError, match="one of 2 parts, but 1 were found"):
