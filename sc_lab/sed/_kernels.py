@@ -48,6 +48,8 @@ _NEGLIGIBLE = 18.0
 _COARSE_ERROR = 0.12
 #: Steepest slope of the log likelihood across a cell that draws follow.
 _STEEPEST = 5.0
+#: What the estimate of a cell that was not looked at may be wrong by.
+_MARGIN = 2.0
 #: Cells that may be added to the coarse ones.
 _MORE_CELLS = 40_000
 
@@ -439,6 +441,20 @@ def _score(value: float, slope: Any, bend: Any, i: int) -> float:
     return total
 
 
+def _promise(slope: Any, bend: Any, i: int) -> float:
+    """Return how far the mean log likelihood of a cell may lie above that of its middle, by its slopes and bends."""
+    rise = _MARGIN
+    for d in range(4):
+        g, h = abs(slope[i, d]), bend[i, d]
+        if g < -0.5 * h:
+            # A peak inside: its height and its width.
+            rise += 0.5 * g * g / -h + min(0.0, 0.5 * math.log(2.0 * math.pi / -h))
+        elif g + 0.25 * h > 0.0:
+            # The face of the cell, and the depth to which it reaches.
+            rise += 0.5 * g + 0.125 * h - math.log(max(g + 0.25 * h, 1.0))
+    return rise
+
+
 def _coarse_slopes(
     slope: Any, bend: Any, k: int, i: int, posterior: Any, volume: Any, strides: Any, counts: Any, first: int
 ) -> None:
@@ -483,7 +499,7 @@ def _refine(
         edge = top + math.log(total * cut)
         n_before = n_cell
         for i in range(n_before):
-            if done[i] == 1 or score[i] + volume[i] < edge:
+            if done[i] == 1 or max(value[i] + _promise(slope, bend, i), score[i]) + volume[i] < edge:
                 continue
             rough, which = _roughness(slope, bend, i)
             if rough < tolerance and done[i] == 0:
@@ -625,7 +641,7 @@ def fit_source(
         if delta == 0.0:
             break
         before = smallest * smallest + delta * delta
-        delta = delta / 4.0
+        delta = 0.4 * delta
         if delta < 1.5 * smallest:
             delta = 0.0
         steeper = before / (smallest * smallest + delta * delta)
@@ -644,7 +660,7 @@ def fit_source(
         points, result = np.empty((1, 4)), np.empty((1, 3))
         n_kept = 0
         for i in range(n_cell):
-            if score[i] + volume[i] < peak - _NEGLIGIBLE:
+            if max(value[i] + _promise(slope, bend, i), score[i]) + volume[i] < peak - _NEGLIGIBLE:
                 continue
             for d in range(4):
                 low[n_kept, d], high[n_kept, d] = low[i, d], high[i, d]
@@ -901,6 +917,7 @@ HELPERS = (
     _coarse_posterior,
     _roughness,
     _score,
+    _promise,
     _coarse_slopes,
     _refine,
     _best_log_mass,

@@ -24,7 +24,8 @@ __all__ = ["Grid", "make_grid", "mass_prior", "uniform_matrix"]
 _NODES_PER_MAG = 32
 #: Width of the coarse cells: in log10 age, and numbers along the other axes.
 _AGE_STEP_DEX = 0.05
-_N_METALLICITY, _N_LOG_U = 10, 4
+_N_LOG_U = 4
+_Z_STEP = 0.4
 _AV_STEP = 0.1
 #: A Gaussian prior is followed this many sigma out; beyond lies 6e-7 of it.
 _SIGMAS = 5.0
@@ -215,7 +216,7 @@ def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: d
 
     cumulative = np.concatenate([[0.0], np.cumsum(mass)])
     cumulative /= cumulative[-1]
-    cells = _coarse_cells(low, high, cumulative, young, axes)
+    cells = _coarse_cells(low, high, cumulative, young, axes, np.asarray(tables.metallicity, dtype=np.float64))
     u_nodes = np.asarray(tables.log_u, dtype=np.float64)[use_u] if has_gas else np.zeros(1)
     grid = Grid(
         table=table, start=start, n_log_u=n_log_u, row_a=row_a, row_b=row_b, mix=mix,
@@ -310,19 +311,45 @@ def _pad(block: FloatArray, n_col: int) -> npt.NDArray[np.float32]:
     return out.ravel()
 
 
+def _even_edges(axis: FloatArray, n: int) -> FloatArray:
+    """Return the edges of ``n`` equal intervals of an axis, or its one value twice."""
+    return np.linspace(axis[0], axis[1], n + 1) if axis[1] > axis[0] else axis[:2].copy()
+
+
+def _edges_at_nodes(axis: FloatArray, nodes: FloatArray, step: float) -> FloatArray:
+    """Return edges of intervals between which fluxes are linear: at the nodes, and between them where they are far apart.
+
+    ``step`` is in the logarithm; beyond the nodes nothing changes and one interval is enough.
+    """
+    low, high = (math.exp(x) for x in axis[:2]) if axis[2] else axis[:2]
+    if not high > low:
+        return axis[:2].copy()
+    inner = nodes[(nodes > low * 1.01) & (nodes < high * 0.99)]
+    corners = np.concatenate([[low], inner, [high]])
+    edges = [low]
+    for a, b in itertools.pairwise(corners):
+        flat = b <= nodes[0] or a >= nodes[-1]
+        n = 1 if flat else int(np.clip(math.ceil(math.log(b / max(a, 1e-3)) / step), 1, 3))
+        edges += list(np.geomspace(max(a, 1e-3), b, n + 1)[1:])
+    out = np.array(edges)
+    return np.log(out) if axis[2] else out
+
+
 def _coarse_cells(
-    low: FloatArray, high: FloatArray, cumulative: FloatArray, young: npt.NDArray[np.bool_], axes: FloatArray
+    low: FloatArray,
+    high: FloatArray,
+    cumulative: FloatArray,
+    young: npt.NDArray[np.bool_],
+    axes: FloatArray,
+    z_nodes: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int64]]:
     """Return corners and log prior mass of the cells that tile the prior, and the layout of their two blocks."""
     middle = np.log10(np.maximum(0.5 * (low + high), 1e-6))
     label = np.floor(middle / _AGE_STEP_DEX).astype(np.int64)
     change = np.flatnonzero((np.diff(label) != 0) | (young[1:] != young[:-1])) + 1
     bounds = np.concatenate([[0], change, [low.size]])
-    edges = []
-    for d, n in enumerate((_N_METALLICITY, 0, _N_LOG_U)):
-        width = axes[d, 1] - axes[d, 0]
-        count = 1 if width <= 0 else n or int(np.clip(math.ceil(width / _AV_STEP + 2), 4, 40))
-        edges.append(np.linspace(axes[d, 0], axes[d, 1], count + 1) if width > 0 else axes[d, :2].copy())
+    n_av = int(np.clip(math.ceil((axes[1, 1] - axes[1, 0]) / _AV_STEP + 2), 4, 40))
+    edges = [_edges_at_nodes(axes[0], z_nodes, _Z_STEP), _even_edges(axes[1], n_av), _even_edges(axes[2], _N_LOG_U)]
     lowers: list[FloatArray] = []
     uppers: list[FloatArray] = []
     layout = np.ones((2, 9), dtype=np.int64)
