@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-
 # Written for the compiler: flat loops over arrays that the caller owns, nothing allocated but what one plane needs.
 # `Any` stands for arrays, whose kinds differ with the input (single and double precision, 32 and 64 bit rows).
 

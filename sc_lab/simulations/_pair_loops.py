@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 # Written for the compiler: coordinates in arrays of their own, so that the inner loop runs on several pairs at once.
 
 
