@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: What a folder of tables may hold before the oldest are dropped [bytes].
-_FOLDER_LIMIT = 2_000_000_000
+_FOLDER_LIMIT = 1_000_000_000
 
 
 #: The modules whose code decides what is stored.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sc_lab.errors import InputError
@@ -48,7 +50,8 @@ class SedModel:
         of the Universe are cut off.
     mode : {"fine", "compat"}
         ``compat`` reproduces bagpipes 1.3.6 to rounding: 0.1-dex ages, a resolving power of 100, and its staircase
-        in age. ``fine`` takes ages of 0.02 dex, exact integrals over the history, and a resolving power above 1000.
+        in age. ``fine`` takes the library's own ages, straight lines between them, exact integrals over the history,
+        pixels of lambda / 1500 or the library's, and lines where they are.
     library : str or Library
         Stellar library, by a name for `load_library` or loaded.
     attenuation : {"calzetti", "cardelli", "smc", "charlot_fall", "salim"}
@@ -124,7 +127,14 @@ class SedModel:
     @property
     def loaded_library(self) -> Library:
         """The library itself, loaded when it is first needed."""
-        return self.library if isinstance(self.library, Library) else load_library(self.library)
+        if isinstance(self.library, Library):
+            return self.library
+        path = Path(self.library).expanduser()
+        try:
+            stat = path.stat()
+        except OSError:  # a name, or what load_library will say of it
+            return load_library(self.library)
+        return _loaded(str(path), stat.st_size, stat.st_mtime_ns)
 
     @property
     def title(self) -> str:
@@ -167,6 +177,12 @@ class SedModel:
     def _shaped(self) -> bool:
         """Whether the attenuation law has a free shape."""
         return self.attenuation in {"charlot_fall", "salim"}
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: str, _size: int, _time_ns: int) -> Library:
+    """Return the library of a file, read once while the file stays the same."""
+    return load_library(path)
 
 
 def _time(value: Any, name: str) -> float:

@@ -173,7 +173,7 @@ class BandTables:
 _LOCK = threading.RLock()
 _KEPT: OrderedDict[str, BandTables] = OrderedDict()
 _BUILDING: dict[str, threading.Lock] = {}
-_limit = 400_000_000
+_limit = 250_000_000
 
 
 def set_memory_limit(n_bytes: int) -> None:
@@ -182,7 +182,7 @@ def set_memory_limit(n_bytes: int) -> None:
     Parameters
     ----------
     n_bytes : int
-        Bytes; those not used for the longest time are dropped beyond it. 400 MB at first.
+        Bytes; those not used for the longest time are dropped beyond it. 250 MB at first.
     """
     global _limit  # noqa: PLW0603 - one cache for the process, and this is its one setting
     with _LOCK:
