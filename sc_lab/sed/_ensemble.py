@@ -38,7 +38,7 @@ _FIRST, _SECOND = 600, 1000
 _THIN = 10
 
 #: Effective draws after which a run ends.
-_ENOUGH = 1200.0
+_ENOUGH = 1000.0
 
 #: Largest scale reduction (Gelman & Rubin 1992, of split chains) that counts as agreement.
 _RHAT = 1.02
@@ -260,7 +260,7 @@ def run_ensembles(
         ess = float(_N_ENSEMBLES * n_walkers * kept / tau.max())
         if (ess >= _ENOUGH and r_hat <= _RHAT and kept >= 10 * tau.max()) or taken >= max_steps:
             break
-        target = min(max_steps, taken + max(_BLOCK, done // 2))
+        target = min(max_steps, taken + _BLOCK * max(1, done // (3 * _BLOCK)))
     acceptance = accepted / (_N_ENSEMBLES * n_walkers * done)
     points, log_post = chain.reshape(-1, n_dim), trace.reshape(-1)
     log_z, log_z_err = math.nan, math.nan

@@ -184,18 +184,18 @@ def move_ensemble(
 
     Each half of the walkers moves by the positions of the other half, so the moves keep the posterior exactly: four in
     five by differential evolution (ter Braak 2006: along the difference of two others, scaled by 2.38 / sqrt(2 n), one
-    in ten by the whole difference, which carries walkers between modes), one in five by the stretch of Goodman and
-    Weare (2010) with a = 2. With a ``guess`` of the posterior, a mean, the Cholesky factor of a covariance and its
-    inverse, six in ten moves are steps of an autoregression that would keep that Gaussian, corrected by the ratio of
-    the two densities (preconditioned Crank-Nicolson, Cotter et al. 2013). The guess must not change with the walkers.
+    in ten by the whole difference, which carries walkers between modes; in some or all coordinates, Vrugt et al. 2009),
+    one in five by the stretch of Goodman & Weare (2010) with a = 2. With a ``guess`` of the posterior, a mean, the
+    Cholesky factor of a covariance and its inverse, six in ten moves are steps of an autoregression that would keep
+    that Gaussian, corrected by the ratio of the two densities (preconditioned Crank-Nicolson, Cotter et al. 2013). The
+    guess must not change with the walkers.
     """
     middle, root, inverse = guess
     guessed = len(middle) > 0
     normal = np.empty(len(middle))
     n_walkers, n_dim = walkers.shape
     half = n_walkers // 2
-    scale = 2.38 / math.sqrt(2.0 * n_dim)
-    proposal = np.empty(n_dim)
+    proposal, moved = np.empty(n_dim), np.zeros(n_dim, dtype=np.bool_)
     accepted, kept = 0, 0
     for step in range(n_steps):
         for side in range(2):
@@ -227,10 +227,21 @@ def move_ensemble(
                     j = int(rng.random() * (n_other - 1))
                     if j >= i:
                         j += 1
-                    gamma = 1.0 if rng.random() < 0.1 else scale * (1.0 + 0.1 * rng.standard_normal())
+                    # Some moves leave part of the coordinates alone: where the data say little, that is accepted more.
+                    share = 1.0 if rng.random() < 0.4 else rng.random()
+                    n_moved = 0
                     for d in range(n_dim):
-                        proposal[d] = walkers[w, d] + gamma * (walkers[other + i, d] - walkers[other + j, d])
-                        proposal[d] += 1e-5 * rng.standard_normal()
+                        moved[d] = rng.random() < share
+                        n_moved += moved[d]
+                    whole = rng.random() < 0.1
+                    gamma = 2.38 / math.sqrt(2.0 * max(n_moved, 1)) * (1.0 + 0.1 * rng.standard_normal())
+                    if whole:
+                        gamma = 1.0
+                    for d in range(n_dim):
+                        proposal[d] = walkers[w, d]
+                        if moved[d]:
+                            proposal[d] += gamma * (walkers[other + i, d] - walkers[other + j, d])
+                            proposal[d] += 1e-5 * rng.standard_normal()
                 else:
                     i = int(rng.random() * n_other)
                     stretch = (rng.random() + 1.0) ** 2 / 2.0
