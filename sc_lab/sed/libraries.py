@@ -18,8 +18,10 @@ from sc_lab.errors import InputError, OptionalDependencyError
 from sc_lab.sed._store import cache_folder, write_atomically
 from sc_lab.units import FloatArray
 
-__all__ = ["Library", "grid_folder", "load_library"]
+__all__ = ["SHIPPED", "Library", "grid_folder", "load_library"]
 
+#: Names of libraries that need no file.
+SHIPPED = ("bc03",)
 #: Metallicities that the shipped grid holds, in units of 0.02; its file does not say them.
 _BC03_METALLICITIES = (0.005, 0.02, 0.2, 0.4, 1.0, 2.5, 5.0)
 _BC03_FILES = {
@@ -191,7 +193,7 @@ def load_library(
     >>> load_library("bc03").metallicity
     array([0.005, 0.02 , 0.2  , 0.4  , 1.   , 2.5  , 5.   ])
     """
-    if isinstance(source, str) and source.lower() == "bc03":
+    if isinstance(source, str) and source.lower() in SHIPPED:
         return _shipped()
     path = Path(source).expanduser()
     if not path.is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sc_lab.errors import InputError
-from sc_lab.sed.libraries import Library, load_library
+from sc_lab.sed.libraries import SHIPPED, Library, load_library
 from sc_lab.units import AGE, value_in
 
 __all__ = ["ATTENUATIONS", "LEJA_EDGES", "MODES", "SFHS", "SedModel"]
@@ -129,10 +129,12 @@ class SedModel:
         """The library itself, loaded when it is first needed."""
         if isinstance(self.library, Library):
             return self.library
+        if self.library in SHIPPED:
+            return load_library(self.library)
         path = Path(self.library).expanduser()
         try:
             stat = path.stat()
-        except OSError:  # a name, or what load_library will say of it
+        except OSError:  # load_library says it better
             return load_library(self.library)
         return _loaded(str(path), stat.st_size, stat.st_mtime_ns)
 

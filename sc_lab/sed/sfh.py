@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,7 +101,10 @@ class AgeBins:
         return max(int(np.searchsorted(self.edges[:-1], age, side="left")), self.n_young)
 
 
+_LOCK = threading.RLock()
 _BINS: OrderedDict[tuple[str, str, float], AgeBins] = OrderedDict()
+#: Histories whose states stay in memory, 2 MB each; they take milliseconds to make.
+_KEPT_STATES = 16
 
 
 def age_bins(model: SedModel) -> AgeBins:
@@ -119,12 +123,14 @@ def age_bins(model: SedModel) -> AgeBins:
     """
     library = model.loaded_library
     key = (model.mode, library.digest, model.t_birth_cloud)
-    if key not in _BINS:
-        made = _compat_bins(library, model.t_birth_cloud) if model.mode == "compat" else _fine_bins(library, model)
-        _BINS[key] = made
-        while len(_BINS) > 16:
-            _BINS.popitem(last=False)
-    return _BINS[key]
+    with _LOCK:
+        made = _BINS.get(key)
+        if made is None:
+            made = _compat_bins(library, model.t_birth_cloud) if model.mode == "compat" else _fine_bins(library, model)
+            _BINS[key] = made
+            while len(_BINS) > 16:
+                _BINS.popitem(last=False)
+    return made
 
 
 def _midpoint_edges(points: FloatArray) -> FloatArray:
@@ -382,12 +388,14 @@ def sfh_states(model: SedModel, z: float, cosmology: FLRW | None = None) -> SfhS
         raise InputError(msg)
     age_max = age_of_universe_yr(model.mode, z, cosmology)
     key = (model, age_max)
-    if key not in _STATES:
-        _STATES[key] = _make_states(model, age_max)
-        while len(_STATES) > 64:
+    with _LOCK:
+        states = _STATES.pop(key, None)
+        if states is None:
+            states = _make_states(model, age_max)
+        _STATES[key] = states
+        while len(_STATES) > _KEPT_STATES:
             _STATES.popitem(last=False)
-    _STATES.move_to_end(key)
-    return _STATES[key]
+    return states
 
 
 def _make_states(model: SedModel, age_max: float) -> SfhStates:
@@ -625,8 +633,9 @@ def _compat_table(tau_myr: float, bins: AgeBins) -> tuple[FloatArray, FloatArray
     Sums run from the youngest age on and are scaled to the oldest at each step, which no exponential overflows.
     """
     key = (tau_myr, bins.n_bin, float(bins.edges[1]))
-    if key in _TABLES:
-        return _TABLES[key]
+    found = _TABLES.get(key)
+    if found is not None:
+        return found
     ages, widths = _compat_ages()
     inside = _bin_of(ages, bins)
     spans = [widths[ages < span].sum() for span in _RATE_SPANS]
@@ -642,9 +651,10 @@ def _compat_table(tau_myr: float, bins: AgeBins) -> tuple[FloatArray, FloatArray
         recent = recent * decay + width * np.array([age < span for span in _RATE_SPANS])
         weights[i + 1] = mass[:-1] / total
         rest[i + 1] = recent[0] / total / spans[0], recent[1] / total / spans[1], moment / total
-    _TABLES[key] = (weights, rest)
-    while len(_TABLES) > 16:
-        _TABLES.popitem(last=False)
+    with _LOCK:
+        _TABLES[key] = (weights, rest)
+        while len(_TABLES) > 16:
+            _TABLES.popitem(last=False)
     return weights, rest
 
 
