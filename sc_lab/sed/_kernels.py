@@ -144,6 +144,24 @@ def model_at(out: Any, point: Any, grid: Any) -> None:
                     )
 
 
+def _best_log_mass(a: float, b: float, kind: int, m: Any) -> float:
+    """Return ln of the mass of the largest likelihood within the limits, times the prior where it is a Gaussian."""
+    if kind == FIXED:
+        return m[0]
+    value = math.log(b / a) if (b > 0.0 and a > 0.0) else m[0]
+    if kind == GAUSSIAN:
+        # Newton on the derivative, held between the two maxima.
+        lower, upper = min(value, m[2]), max(value, m[2])
+        for _ in range(60):
+            value = 0.5 * (lower + upper)
+            x = math.exp(value)
+            if x * b - x * x * a - (value - m[2]) / (m[3] * m[3]) > 0.0:
+                lower = value
+            else:
+                upper = value
+    return min(max(value, m[0]), m[1])
+
+
 def mass_edges(edges: Any, a: float, b: float, kind: int, m: Any) -> int:
     """Write the edges, in ln M, of panels that resolve prior and likelihood of the mass; return how many."""
     low, high = m[0], m[1]
@@ -175,6 +193,13 @@ def mass_edges(edges: Any, a: float, b: float, kind: int, m: Any) -> int:
     if kind == GAUSSIAN:
         for shift in (-6.0, -2.0, 2.0, 6.0):
             edges[n] = m[2] + shift * m[3]
+            n += 1
+        # Where prior and data disagree, the peak lies between theirs.
+        peak = _best_log_mass(a, b, kind, m)
+        x = math.exp(peak)
+        width = 1.0 / math.sqrt(max(2.0 * x * x * a - x * b, 0.0) + 1.0 / (m[3] * m[3]))
+        for shift in (-7.0, -3.0, 0.0, 3.0, 7.0):
+            edges[n] = peak + shift * width
             n += 1
     edges[n] = low
     edges[n + 1] = high
@@ -831,24 +856,6 @@ def _polish(best: Any, best_value: float, flux: Any, data: Any, n_band: int, gri
                 step[d] *= 0.5
 
 
-def _best_log_mass(a: float, b: float, kind: int, m: Any) -> float:
-    """Return ln of the mass of the largest likelihood within the limits, times the prior where it is a Gaussian."""
-    if kind == FIXED:
-        return m[0]
-    value = math.log(b / a) if (b > 0.0 and a > 0.0) else m[0]
-    if kind == GAUSSIAN:
-        # Newton on the derivative, held between the two maxima.
-        lower, upper = min(value, m[2]), max(value, m[2])
-        for _ in range(60):
-            value = 0.5 * (lower + upper)
-            x = math.exp(value)
-            if x * b - x * x * a - (value - m[2]) / (m[3] * m[3]) > 0.0:
-                lower = value
-            else:
-                upper = value
-    return min(max(value, m[0]), m[1])
-
-
 def _goodness(a: float, b: float, point: Any, kind: int, m: Any, axes: Any) -> float:
     """Return the log likelihood at the best mass, times the densities of Gaussian priors."""
     u = _best_log_mass(a, b, kind, m)
@@ -907,6 +914,7 @@ HELPERS = (
     axis_value,
     axis_density,
     model_at,
+    _best_log_mass,
     mass_edges,
     log_mass_panels,
     log_mass_integral,
@@ -920,7 +928,6 @@ HELPERS = (
     _promise,
     _coarse_slopes,
     _refine,
-    _best_log_mass,
     _goodness,
     _weights,
     _common_error,

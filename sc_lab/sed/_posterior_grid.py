@@ -153,8 +153,8 @@ def mass_prior(prior: Prior) -> tuple[int, FloatArray]:
     if isinstance(prior, Fixed):
         return _kernels.FIXED, _with_limits(prior.value * ten, prior.value * ten, 0.0, 0.0, 0.0)
     if isinstance(prior, Gaussian):
-        low = max(prior.low, prior.mean - 9.0 * prior.sigma) * ten
-        high = min(prior.high, prior.mean + 9.0 * prior.sigma) * ten
+        low = max(prior.low, prior.mean - 40.0 * prior.sigma, -30.0) * ten
+        high = min(prior.high, prior.mean + 40.0 * prior.sigma, 40.0) * ten
         norm = math.log(prior.sigma * ten * math.sqrt(2.0 * math.pi)) + prior.log_norm
         return _kernels.GAUSSIAN, _with_limits(low, high, prior.mean * ten, prior.sigma * ten, norm)
     low, high = prior.low * ten, prior.high * ten
