@@ -256,8 +256,8 @@ def make_tables(
     --------
     >>> from sc_lab.sed import SedModel, make_tables
     >>> tables = make_tables(SedModel(mode="compat"), ["F150W", "F200W"], 2.0)
-    >>> tables.stellar.shape
-    (36, 7, 17, 3)
+    >>> tables.bands_and_v, tables.stellar.shape[1]
+    (('F150W', 'F200W', 'V_rest'), 7)
     """
     curves = get_filters(filters)
     if not curves:
