@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ _FEWEST, _MOST = 9, 60
 
 #: Nodes whose share of the posterior is below this give no draws.
 _NEGLIGIBLE = 1e-4
+
+#: Cautions of redshifts less probable than this are left out.
+_WORTH_A_WORD = 0.01
 
 #: Points of the redshift axis on which probabilities are integrated.
 _FINE = 4001
@@ -402,33 +406,50 @@ def photometry_over_redshift(
     InputError
         If there are not as many redshifts as sources.
     """
-    # A galaxy takes a second at each redshift, a cluster tens of milliseconds.
-    resolution = 0.1 if options.get("sfh") == "continuity" else 0.05
-
-    def one(data: Any, errors: Any, redshift: Any, inner: Any = None) -> SedFit:
-        def at(node: float) -> SedFit:
-            fit: SedFit = fit_photometry(data, errors, bands, node, cancel=cancel, **options)
-            return fit
-
-        if not isinstance(redshift, RedshiftGrid):
-            return at(float(redshift))
-        return fit_over_redshift(at, redshift, progress=inner, cancel=cancel, resolution=resolution)
-
-    if np.ndim(flux) == 1:
-        if not isinstance(z, RedshiftGrid):
-            if len(z) != 1:
-                msg = f"there are {len(z)} redshifts for one source; give one RedshiftGrid"
-                raise InputError(msg)
-            z = z[0]
-        return one(flux, flux_err, z, progress)
-    n = len(flux)
+    many = np.ndim(flux) == 2
+    n = len(flux) if many else 1
     redshifts = [z] * n if isinstance(z, RedshiftGrid) else list(z)
     if len(redshifts) != n:
         msg = f"there are {len(redshifts)} redshifts for {n} sources; give one for all or one each"
         raise InputError(msg)
+    # A galaxy takes a second at each redshift, a cluster tens of milliseconds.
+    model = options.get("model")
+    history = options.get("sfh") if model is None else model.sfh
+    resolution = 0.1 if history == "continuity" else 0.05
+    seed = options.pop("rng", None)
+    seed = seed if isinstance(seed, int | np.integer) else int(np.random.default_rng(seed).integers(2**62))
+    streams = options.pop("streams", None)
+    streams = list(range(n)) if streams is None else [int(each) for each in streams]
+    priors, shape_err = options.pop("priors", None), options.pop("shape_err", None)
+
+    def one(k: int) -> SedFit:
+        data, errors = (flux[k], flux_err[k] if np.ndim(flux_err) == 2 else flux_err) if many else (flux, flux_err)
+        mine = {
+            **options,
+            "priors": priors[k] if isinstance(priors, Sequence) else priors,
+            "shape_err": shape_err[k] if np.ndim(shape_err) == 2 else shape_err,
+        }
+        nodes = 0
+
+        def at(node: float) -> SedFit:
+            nonlocal nodes
+            # Every source and every redshift has random numbers of its own.
+            stream = streams[k] + nodes * 2**40
+            nodes += 1
+            fit: SedFit = fit_photometry(data, errors, bands, node, rng=seed, streams=[stream], cancel=cancel, **mine)
+            return fit
+
+        redshift = redshifts[k]
+        if not isinstance(redshift, RedshiftGrid):
+            return at(float(redshift))
+        inner = None if many else progress
+        return fit_over_redshift(at, redshift, resolution=resolution, progress=inner, cancel=cancel)
+
+    if not many:
+        return one(0)
     fits = []
     for k in range(n):
-        fits.append(one(flux[k], flux_err[k], redshifts[k]))
+        fits.append(one(k))
         if progress is not None:
             progress(k + 1, n)
     return SedFits(fits)
@@ -449,7 +470,8 @@ def holds_grid(z: Any) -> bool:
     """
     if isinstance(z, RedshiftGrid):
         return True
-    return isinstance(z, Sequence) and any(isinstance(each, RedshiftGrid) for each in z)
+    listed = isinstance(z, Sequence) or (isinstance(z, np.ndarray) and z.dtype == object and z.ndim == 1)
+    return listed and any(isinstance(each, RedshiftGrid) for each in z)
 
 
 # ---- inside ------------------------------------------------------------------------------------
@@ -499,12 +521,12 @@ def _combined(
     middle = float(np.interp(0.5, np.cumsum(shares) - 0.5 * shares, [part.z for part in parts]))
     typical = min(parts, key=lambda part: abs(part.z - middle))
     ess = 1.0 / float(sum(each**2 / max(part.ess, 1.0) for part, each in zip(parts, shares, strict=True)))
-    said = dict.fromkeys(
-        sentence
-        for part, each in sorted(zip(parts, shares, strict=True), key=lambda pair: -pair[1])
-        if each > 0.01
-        for sentence in part.cautions
-    )
+    ess = min(ess, float(1.0 / (weights**2).sum()))
+    # The same sentence with other numbers is said once, for the most probable redshift that says it.
+    said: dict[str, str] = {}
+    for part, each in sorted(zip(parts, shares, strict=True), key=lambda pair: -pair[1]):
+        for sentence in part.cautions if each > _WORTH_A_WORD else ():
+            said.setdefault(re.sub(r"[-+0-9.e]+", "#", sentence), sentence)
     inherited = {name: getattr(typical, name) for name in SedFit.__dataclass_fields__}
     return RedshiftFit(
         **{
@@ -517,7 +539,7 @@ def _combined(
             "best_chi2": best.best_chi2,
             "best_flux": best.best_flux,
             "draw_flux": np.concatenate(known) if len(known) == len(fluxes) else None,
-            "cautions": tuple(said),
+            "cautions": tuple(said.values()),
             "meta": {
                 **typical.meta,
                 "redshift_prior": grid.record(),

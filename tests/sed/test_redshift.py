@@ -98,6 +98,27 @@ def test_sources_with_known_and_uncertain_redshifts_go_together():
         photometry_over_redshift(fit_photometry, np.ones((1, 1)), np.ones((1, 1)), ("F150W",), [1.0, 2.0])
 
 
+def test_each_source_and_redshift_has_its_own_options_and_random_numbers():
+    seen = []
+
+    def fit_photometry(flux, err, _bands, z, *, rng, streams, priors, shape_err, **options):
+        seen.append((float(flux[0]), float(err[0]), z, rng, streams[0], priors, shape_err, options))
+        return made(float(z), 0.0)
+
+    fits = photometry_over_redshift(
+        fit_photometry, np.array([[1.0], [2.0]]), np.array([0.5]), ("F150W",), RedshiftGrid.gaussian(2.0, 0.05),
+        rng=7, streams=[4, 9], priors=[Priors(), Priors(a_v=0.1)], shape_err=np.array([[0.1], [0.2]]), tau=1.0,
+    )  # fmt: skip
+    assert len(fits) == 2
+    assert len({each[4] for each in seen}) == len(seen)
+    assert {each[3] for each in seen} == {7}
+    second = [each for each in seen if each[0] == 2.0]
+    assert all(each[5].a_v.value == 0.1 and each[6][0] == 0.2 and each[1] == 0.5 for each in second)
+    assert all(each[7]["tau"] == 1.0 for each in seen)
+    # Draws of all redshifts together are worth no more than there are.
+    assert fits[0].ess <= len(fits[0].weights)
+
+
 def test_refusals_and_cancelling():
     for z, p in (
         ([1.0, 1.0], [1, 1]),
