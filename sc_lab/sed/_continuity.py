@@ -54,13 +54,30 @@ class StudentT:
         return 1.0 / (root * (root + t))
 
     def ppf(self, q: FloatArray) -> FloatArray:
-        """Return the step below which the probability is ``q``."""
+        """Return the step below which the probability is ``q``.
+
+        Parameters
+        ----------
+        q : ndarray
+            Probabilities between 0 and 1.
+
+        Returns
+        -------
+        ndarray
+            Steps [dex], same shape.
+        """
         low = self.below
         p = low + (1.0 - 2.0 * low) * np.asarray(q, dtype=np.float64)
         return self.scale * (2.0 * p - 1.0) / np.sqrt(2.0 * p * (1.0 - p))
 
     def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values."""
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            Kind and numbers.
+        """
         return {"kind": "student_t", "df": 2.0, "scale": self.scale, "low": -self.limit, "high": self.limit}
 
 

@@ -150,9 +150,12 @@ def draw_log_masses(
     ----------
     a, b : ndarray, shape (n,)
         Sums of F^2 / sigma^2 and F f / sigma^2 for models F of one solar mass and data f.
-    kind, numbers, nodes
-        Prior of the mass and nodes of quadrature, as `sc_lab.sed._posterior_grid.mass_prior` and
-        `sc_lab.sed._posterior.mass_tables` give them.
+    kind : int
+        Kind of the prior of the mass, from `sc_lab.sed._posterior_grid.mass_prior`.
+    numbers : ndarray, shape (5,)
+        Its numbers, from there.
+    nodes : ndarray, shape (2, n_nodes)
+        Nodes and weights of quadrature, from `sc_lab.sed._posterior.mass_tables`.
     rng : `~numpy.random.Generator`
         Source of chance.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sc_lab.sed._kernels import draw_log_mass, log_mass_integral
 
-__all__ = ["HELPERS", "draw_masses", "log_posterior", "log_posterior_many", "move_ensemble", "transform"]
+__all__: list[str] = []  # called by `_ensemble` alone
 
 #: How one parameter follows from its standard normal coordinate; see `transform`.
 FIXED, UNIFORM, LOG_UNIFORM, GAUSSIAN, STUDENT = 0, 1, 2, 3, 4

@@ -186,7 +186,13 @@ class RedshiftGrid:
         return _quantile(fine, self.density(fine), np.asarray(q, dtype=np.float64))
 
     def record(self) -> dict[str, Any]:
-        """Return the density as JSON values."""
+        """Return the density as JSON values.
+
+        Returns
+        -------
+        dict
+            ``z`` and ``p``.
+        """
         return {"z": self.z.tolist(), "p": self.p.tolist()}
 
 
