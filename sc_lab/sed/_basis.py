@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sc_lab.errors import InputError
 from sc_lab.sed._frame import COMPAT_MAX_REDSHIFT
 from sc_lab.sed._store import cache_folder, code_version, load_array, prune, save_array
 from sc_lab.sed.libraries import Library
@@ -317,6 +318,12 @@ def _stored(key: tuple[str, str, str], part: str, make: Any) -> FloatArray:
     if found is not None and found.dtype == np.float64 and found.flags.c_contiguous:
         return found
     made: FloatArray = np.ascontiguousarray(make())
+    if not np.isfinite(made).all():
+        msg = (
+            f"the {part} spectra of the library hold {np.count_nonzero(~np.isfinite(made))} values that are not finite; "
+            "the file may be damaged: sc-lab library check says where"
+        )
+        raise InputError(msg)
     if save_array(path, made):
         prune(path.parent)
     return made

