@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,9 @@ _KEEP_BYTES = 400_000_000
 
 _grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
 _lock = threading.Lock()
+#: Loops that have been called, and the lock of those that are being compiled.
+_ready: set[str] = set()
+_compiling = threading.RLock()
 
 
 @functools.cache
@@ -69,6 +74,23 @@ def compiled() -> dict[str, Any]:
         except RuntimeError:  # no folder that a cache could be written to
             out[name] = numba.njit(**options)(function)
     return out
+
+
+@contextlib.contextmanager
+def _first_use(name: str) -> Iterator[None]:
+    """Compile quietly, and one thread at a time; afterwards do nothing.
+
+    What is said of warnings holds for the whole process: threads that each set and restore it around their fits would
+    leave behind what others had set.
+    """
+    if name in _ready:
+        yield
+        return
+    with _compiling, warnings.catch_warnings():
+        # A home that cannot be written to only means that the next session compiles again.
+        warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
+        yield
+    _ready.add(name)
 
 
 @functools.cache
@@ -157,9 +179,7 @@ def grid_for(
     # The tables reach to whole magnitudes, so that one set serves many priors.
     a_v_range = (0.0, float(max(1, math.ceil(_top(priors.a_v)))))
     tables = make_tables(model, filters, z, a_v_range=a_v_range, distance=distance, cosmology=cosmology)
-    with warnings.catch_warnings():
-        # A home that cannot be written to only means that the next session compiles again.
-        warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
+    with _first_use("coarse_fluxes"):
         grid = make_grid(tables, sfh_states(model, z, cosmology), priors, compiled())
     with _lock:
         _grids[key] = grid
@@ -216,8 +236,7 @@ def run_source(
     points = np.empty((n_draws, 5))
     fluxes = np.empty((n_draws, grid.n_band + 1), dtype=np.float32)
     report, best = np.empty(5), np.empty(6 + grid.coarse.shape[0])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*[Cc]annot cache.*")
+    with _first_use("fit_source"):
         compiled()["fit_source"](
             points, fluxes, report, best, np.where(np.isfinite(sigma), flux, 0.0), sigma, shape_err,
             max(N_IMPORTANCE, 2 * n_draws), WANTED_ESS, np.array([stream], dtype=np.uint64), grid.coarse, grid.coarse_low,
