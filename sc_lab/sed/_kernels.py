@@ -622,6 +622,7 @@ def fit_source(
             if scale[k] > 0.0:
                 smallest = min(smallest, sigma[k] / scale[k])
     delta = _COARSE_ERROR if smallest < 0.08 else 0.0
+    scaling = 0.0
     flux, point = np.empty(n_col), np.empty(4)
     for turn in range(2 if has_common else 1):
         _weights(data, flux_njy, sigma, scale, common, delta)
@@ -630,7 +631,7 @@ def fit_source(
             best_cell = int(np.argmax(posterior))
             for c in range(n_col):
                 flux[c] = coarse[c, best_cell]
-            _common_error(common, flux, flux_njy, sigma, shape_err)
+            scaling = _common_error(common, flux, flux_njy, sigma, shape_err, kind)
     peak = posterior.max()
     capacity = n_coarse + _MORE_CELLS
     low, high = np.empty((capacity, 4)), np.empty((capacity, 4))
@@ -680,7 +681,7 @@ def fit_source(
             for d in range(4):
                 point[d] = 0.5 * (low[top, d] + high[top, d])
             model_at(flux, point, grid)
-            _common_error(common, flux, flux_njy, sigma, shape_err)
+            scaling = _common_error(common, flux, flux_njy, sigma, shape_err, kind)
         _weights(data, flux_njy, sigma, scale, common, delta)
         points, result = np.empty((1, 4)), np.empty((1, 3))
         n_kept = 0
@@ -753,6 +754,16 @@ def fit_source(
             draws[i, d] = place[r, d]
         draws[i, 4] = draw_log_mass(result[r, 1], result[r, 2], kind, m, nodes, work, stream)
         model_at(flux, place[r], grid)
+        if scaling > 0.0:
+            # The normal number given these colours, and the mass without it.
+            cross = 0.0
+            for k in range(n_band):
+                cross += flux[k] * data[2, k]
+            normal = math.sqrt(-2.0 * math.log(next_uniform(stream))) * math.cos(2.0 * math.pi * next_uniform(stream))
+            number = (data[1, n_band] - math.exp(draws[i, 4]) * cross) / data[0, n_band] + normal / math.sqrt(
+                data[0, n_band]
+            )
+            draws[i, 4] -= math.log(max(1.0 + scaling * number, 0.05))
         unit = math.exp(draws[i, 4])
         for c in range(draw_flux.shape[1]):
             draw_flux[i, c] = unit * flux[c]
@@ -886,17 +897,28 @@ def _weights(data: Any, flux_njy: Any, sigma: Any, scale: Any, common: Any, delt
     data[2, n_band] = 1.0 if total > 1.0 else 0.0
 
 
-def _common_error(common: Any, flux: Any, flux_njy: Any, sigma: Any, shape_err: Any) -> None:
-    """Write the common error of each band [nJy]: its fraction of a model at its best mass."""
-    a, b = 0.0, 0.0
+def _common_error(common: Any, flux: Any, flux_njy: Any, sigma: Any, shape_err: Any, kind: int) -> float:
+    """Write the common error of each band [nJy] that changes colours; return the fraction by which it scales all.
+
+    Fractions r of a model g, with one normal number e for all bands: the mean of r over the bands, weighted as the mass
+    is, multiplies the mass by 1 + e mean(r). Where the prior of the mass is flat in its logarithm, that changes nothing
+    but the mass itself, which is divided by it afterwards. What is left, g (r - mean(r)), is at right angles to g, so
+    that it cannot pull the mass down (Peelle's puzzle).
+    """
+    a, b, mean = 0.0, 0.0, 0.0
     for k in range(flux_njy.size):
         if sigma[k] < np.inf:
-            w = 1.0 / (sigma[k] * sigma[k])
-            a += w * flux[k] * flux[k]
-            b += w * flux[k] * flux_njy[k]
+            w = flux[k] / (sigma[k] * sigma[k])
+            a += w * flux[k]
+            b += w * flux_njy[k]
+            mean += w * flux[k] * shape_err[k]
+    mean = mean / a if (kind == UNIFORM and a > 0.0) else 0.0
     unit = b / a if (b > 0.0 and a > 0.0) else 0.0
     for k in range(flux_njy.size):
-        common[k] = shape_err[k] * unit * flux[k]
+        common[k] = (shape_err[k] - mean) * unit * flux[k] if sigma[k] < np.inf else 0.0
+        if abs(shape_err[k] - mean) < 1e-12:
+            common[k] = 0.0
+    return mean
 
 
 def _data_constant(data: Any, flux_njy: Any, sigma: Any, n_band: int) -> float:
