@@ -572,6 +572,26 @@ def test_in_a_workbench_the_sed_follows_the_selection(calls):
         workbench.close()
 
 
+def test_over_images_the_sed_of_the_selected_clump_can_be_shown_between_them_and_the_plots(calls):
+    from sc_lab.mock import make_field
+
+    workbench = Workbench(make_field(seed=1, bands=("F150W", "F277W")))
+    images = workbench._views["images"]
+    before = list(images.children)
+    workbench.controls.with_sed.value = True
+    panel = workbench.panels["SED"]
+    assert panel.visible
+    assert images.children[1].children == [panel.figures["sed"], panel.figures["sed_corner"]]
+    workbench.controls.view.value = "overview"
+    assert not panel.visible
+    workbench.controls.view.value = "images"
+    assert panel.visible
+    workbench.controls.with_sed.value = False
+    assert list(images.children) == before
+    assert not panel.visible
+    workbench.close()
+
+
 # ---- beside the gestures ---------------------------------------------------------------------------------------------
 def test_in_a_notebook_the_first_fit_is_made_beside_the_clicks_and_the_newest_is_shown(calls):
     async def use():

@@ -130,10 +130,11 @@ class Workbench:
         if self.picker is not None:
             # First in line: a click on an image is answered there before it is in the population plots.
             self.panels = {"images": self.picker, **self.panels}
-        self.controls = Controls(
-            **settings, **plot_controls, **(self.picker.view_controls if self.picker else {}), view=chooser
-        )
+        of_images = {} if self.picker is None else {**self.picker.view_controls, "with_sed": _with_sed()}
+        self.controls = Controls(**settings, **plot_controls, **of_images, view=chooser)
         chooser.observe(lambda change: self._show(change["new"]), "value")
+        if self.picker is not None:
+            self.controls.with_sed.observe(lambda _change: self._show(chooser.value), "value")
 
         self._plots = self._overview()
         self._views["overview"] = self._plots
@@ -180,15 +181,32 @@ class Workbench:
             return column(panel.root, side_by_side(planes), sizing_mode="stretch_width")
         return panel.root
 
+    def _lay_out_images(self) -> None:
+        """Put the SED of the selected clump between its images and the plots of the population, where it is wanted."""
+        if self.picker is None:
+            return
+        parts = [self.picker.root, self._plots]
+        if self.controls.with_sed.value:
+            if "SED" not in self._views:
+                self._views["SED"] = self._make_view("SED")
+            figures = self.panels["SED"].figures
+            parts.insert(1, row(figures["sed"], figures["sed_corner"], sizing_mode="stretch_width"))
+        if len(parts) != len(self._views["images"].children):
+            self._views["images"].children = parts
+
     def _show(self, view: str) -> None:
         with self.pane.hold():
+            if view == "images":
+                self._lay_out_images()
             if view not in self._views:
                 self._views[view] = self._make_view(view)
+                self._sidebar.picture.options = sorted(self._pictures())
             # Only what is shown is in the document: hidden figures would be laid out anew at every change of a title.
             self._root.children = [self._views[view]]
             for name, panel in self.panels.items():
                 below = view == "SED" and name in SED_PLANES
-                panel.visible = name == view if name in VIEWS else below or view in ("images", "overview")
+                below = below or (name == "SED" and view == "images" and self.controls.with_sed.value)
+                panel.visible = below or (name == view if name in VIEWS else view in ("images", "overview"))
             for widget in (self._sed_above, self._sed_beside):
                 widget.layout.display = None if view == "SED" else "none"
             if self.picker is not None:
@@ -199,7 +217,8 @@ class Workbench:
     def _share_room(self, view: str) -> None:
         """Show what belongs to the images with them alone, and nothing twice."""
         over_images = view == "images"
-        for widget in () if self.picker is None else (self.picker.toolbar, self.picker.sidebar):
+        of_images = () if self.picker is None else (self.picker.toolbar, self.picker.sidebar, self.controls.with_sed)
+        for widget in of_images:
             widget.layout.display = None if over_images else "none"
         for widget in (*(self.buttons[name] for name in ("undo", "redo", "help")), self._sidebar.details):
             widget.layout.display = "none" if over_images else None
@@ -244,7 +263,7 @@ class Workbench:
         beside: list[ui.Widget] = [self._sed_beside, self._sidebar.widget]
         if self.picker is not None:
             # What belongs to the images is shown with them alone.
-            plots.insert(1, self.picker.toolbar)
+            plots[1:1] = [self.controls.with_sed, self.picker.toolbar]
             beside.insert(0, self.picker.sidebar)
             self._share_room("images")
         body = ui.VBox(plots, layout=ui.Layout(flex="1 1 0", min_width="0", overflow="auto"))
@@ -462,6 +481,15 @@ class Workbench:
         self.host.close()
         self.pane.close()
         close_tree(self.widget)
+
+
+def _with_sed() -> ui.Checkbox:
+    return ui.Checkbox(
+        value=False,
+        description="SED of the selected clump",
+        tooltip="its photometry, model and posterior below the images; everything else about it in the view SED",
+        indent=False,
+    )
 
 
 def _editor_of(source: Any, clumps: Any, project: Path | None) -> ClumpEditor | None:

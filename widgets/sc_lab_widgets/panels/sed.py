@@ -131,6 +131,7 @@ class SedPanel(Panel):
                     layout=ui.Layout(flex_flow="row wrap"),
                 ),
                 ui.Box([self._words], layout=ui.Layout(min_height="58px")),
+                ui.Box([self.message], layout=ui.Layout(min_height="22px")),
             ]
         )
         plots = self.figures
@@ -360,6 +361,7 @@ class SedPanel(Panel):
         pivots = self._pivots_of(light)
         low, high = self.view.span(pivots)
         curves = curves_of(fit, light, choice, low=low, high=high)
+        self.view.name_library(fit.model.loaded_library.title)
         self.view.fill_fit(light, choice, pivots, curves)
         self.corner.fill(curves.corner, curves.numbers)
         judged = self._judged.get((light.key, choice))
@@ -504,8 +506,7 @@ class SedPanel(Panel):
             pane.on_key(KeyBoard(self.host, self.message).press)
             replace_earlier(self)
             layout = ui.Layout(flex="1 1 0", min_width="0", overflow="auto")
-            message = ui.Box([self.message], layout=ui.Layout(min_height="24px"))
-            self._widget = ui.HBox([self.sidebar, ui.VBox([self.toolbar, message, pane], layout=layout)])
+            self._widget = ui.HBox([self.sidebar, ui.VBox([self.toolbar, pane], layout=layout)])
             self._widget.add_class("sclab-panel")
         return self._widget
 

@@ -78,7 +78,7 @@ class CornerView:
         size = _N * _STEP - (_STEP - 1)
         plot = new_figure(
             "sed_corner", "Posterior", "", "", height=410, x_range=Range1d(-0.02, size + 0.12),
-            y_range=Range1d(-0.02, size + 0.16),
+            y_range=Range1d(-0.02, size + 0.24),
         )  # fmt: skip
         plot.axis.axis_label = None
         plot.grid.visible = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.events import Tap
 from bokeh.models import (
     ColumnDataSource,
@@ -244,8 +245,8 @@ class SedView:
         at = np.where(faint, LIMIT * error, flux)
         bottom, top = self._frame(at, error)
         notes = [
-            f"{value:.4g} ± {sigma:.2g} nJy{'' if fitted else ', left out: click to take it in'}"
-            for value, sigma, fitted in zip(flux, error, used, strict=True)
+            f"{amount:.4g} ± {sigma:.2g} nJy{'' if fitted else ', left out: click to take it in'}"
+            for amount, sigma, fitted in zip(flux, error, used, strict=True)
         ]
         fill = np.where(used, 1.0, 0.0)
         self.points.data = {
@@ -300,7 +301,7 @@ class SedView:
             "low": y - 1,
             "high": y + 1,
             "band": [band for band, there in zip(light.bands, seen, strict=True) if there],
-            "note": [f"{value:+.2f} σ" for value in y],
+            "note": [f"{pull:+.2f} σ" for pull in y],
             "fill": np.where(choice.used(light)[seen], 1.0, 0.0),
         }
         low, middle, high, mean = curves.sfr
@@ -325,6 +326,14 @@ class SedView:
         _empty(self.points)
         _empty(self.limits)
         self._places = (np.zeros(0), np.zeros(0), ())
+
+    def name_library(self, title: str) -> None:
+        """Name the stellar library in the legends: a picture that is saved has to say it."""
+        for name in ("sed", "sed_sfh"):
+            item = self.figures[name].legend[0].items[0]
+            label = f"{plain(title)}, 68 %"
+            if item.label.value != label:
+                item.label = value(label)
 
     def _name_judge(self, *, shown: bool) -> None:
         """Have the legends tell of bagpipes only where something of it is drawn."""
