@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.sed._ages import AgeBins
 from sc_lab.sed._frame import COMPAT_MAX_REDSHIFT
 from sc_lab.sed._store import cache_folder, code_version, load_array, prune, save_array
 from sc_lab.sed.libraries import Library
-from sc_lab.sed.sfh import AgeBins
 from sc_lab.units import FloatArray
 
 __all__ = ["Basis", "compat_basis", "compat_wavelengths", "fine_basis", "plot_basis"]

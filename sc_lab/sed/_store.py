@@ -32,7 +32,9 @@ _FOLDER_LIMIT = 1_000_000_000
 
 
 #: The modules whose code decides what is stored.
-_DECISIVE = ("_basis", "_frame", "_functionals", "_nodes", "_table_build", "dust", "igm", "libraries", "sfh", "tables")
+_DECISIVE = (
+    "_ages", "_basis", "_frame", "_functionals", "_nodes", "_table_build", "dust", "igm", "libraries", "tables",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)

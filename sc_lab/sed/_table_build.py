@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from sc_lab.sed._ages import AgeBins, age_bins
 from sc_lab.sed._basis import Basis, compat_basis, compat_wavelengths, fine_basis
 from sc_lab.sed._frame import Frame
 from sc_lab.sed._functionals import Functionals, functionals_at
 from sc_lab.sed.dust import attenuation_curve
 from sc_lab.sed.filters import Filter, get_filter
 from sc_lab.sed.model import SedModel
-from sc_lab.sed.sfh import AgeBins, age_bins
 from sc_lab.units import FloatArray
 
 __all__ = ["IONISING", "basis_of", "build", "v_filter"]

@@ -16,6 +16,7 @@ import numpy as np
 from astropy.cosmology import FLRW
 
 from sc_lab.errors import InputError
+from sc_lab.sed._ages import AgeBins, age_bins
 from sc_lab.sed._frame import Frame, frame_at
 from sc_lab.sed._nodes import a_v_nodes, barycentric_weights, linear_weights
 from sc_lab.sed._store import cache_folder, code_version, load_arrays, prune, save_arrays
@@ -24,7 +25,6 @@ from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.model import SedModel
-from sc_lab.sed.sfh import AgeBins, age_bins
 from sc_lab.units import FloatArray
 
 __all__ = [

@@ -7,7 +7,8 @@ import pytest
 
 from sc_lab.errors import InputError
 from sc_lab.sed import SedModel, continuity_weights, sfh_states, state_weights
-from sc_lab.sed.sfh import _line_weights, age_bins, continuity_edges
+from sc_lab.sed._line_history import line_weights
+from sc_lab.sed.sfh import age_bins, continuity_edges
 
 HISTORIES = [
     {"tau": 1.0},
@@ -77,7 +78,7 @@ def _brute_force(nodes, lower, upper, tau, n=400_001):
 @pytest.mark.parametrize(("upper", "tau"), [(2.3e6, 1e6), (8e7, 1e6), (8e7, 1e7), (3e8, 1e12), (5e6, 1e9)])
 def test_fine_weights_are_the_integral_over_the_history(upper, tau):
     nodes = np.concatenate([[0.0], 10 ** np.arange(5.5, 9.0, 0.1)])
-    weights = _line_weights(nodes, np.array([0.0]), np.array([upper]), tau=tau)[0]
+    weights = line_weights(nodes, np.array([0.0]), np.array([upper]), tau=tau)[0]
     # The sum has 400 000 terms: trapezoids leave 1e-6 where they straddle a node.
     np.testing.assert_allclose(weights, _brute_force(nodes, 0.0, upper, tau), atol=3e-6)
 

@@ -156,7 +156,7 @@ def test_the_fine_mode_has_converged(monkeypatch):
     """Four times finer pixels and ages change nothing that photometry could see."""
     import functools
 
-    from sc_lab.sed import _table_build, sfh
+    from sc_lab.sed import _ages, _table_build
 
     p = random_parameters(np.random.default_rng(9), 300)
     model = SedModel()
@@ -166,10 +166,10 @@ def test_the_fine_mode_has_converged(monkeypatch):
     pixels = np.abs(2.5 * np.log10(model_fluxes(model, BANDS, 1.4, p) / plain))
     assert 0 < pixels.max() < 2e-4
     monkeypatch.undo()
-    monkeypatch.setattr(sfh, "_FINE_STEP", 0.005)
-    sfh._BINS.clear()
+    monkeypatch.setattr(_ages, "_FINE_STEP", 0.005)
+    _ages._BINS.clear()
     ages = np.abs(2.5 * np.log10(model_fluxes(model, BANDS, 1.4, p) / plain))
-    sfh._BINS.clear()
+    _ages._BINS.clear()
     # The library has ages closer than 0.02 dex at 18 to 30 Myr and at 1 Gyr only.
     assert np.median(ages) < 1e-5
     assert ages.max() < 0.02
