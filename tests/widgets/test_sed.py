@@ -573,9 +573,17 @@ def test_in_a_workbench_the_sed_follows_the_selection(calls):
 
 
 def test_over_images_the_sed_of_the_selected_clump_can_be_shown_between_them_and_the_plots(calls):
-    from sc_lab.mock import make_field
+    from astropy.wcs import WCS
 
-    workbench = Workbench(make_field(seed=1, bands=("F150W", "F277W")))
+    from sc_lab.images import Field
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [-0.02 / 3600, 0.02 / 3600]
+    noise = np.random.default_rng(1).normal(0, 1, (40, 40))
+    bands = ("F150W", "F277W")
+    errors = {band: np.ones((40, 40)) for band in bands}
+    field = Field.from_arrays(dict.fromkeys(bands, noise), errors=errors, wcs=dict.fromkeys(bands, wcs), name="noise")
+    workbench = Workbench(field)
     images = workbench._views["images"]
     before = list(images.children)
     workbench.controls.with_sed.value = True
