@@ -105,7 +105,8 @@ def fit_hosts(
         One row a galaxy: id, system, image, z, mu_median and mu_median_err (of the absolute magnification over the
         contour), mass (living), mass_formed, sfr10, sfr100 (divided by the median magnification), ssfr = sfr10 / mass,
         a_v, age_mw and metallicity [Z/0.02], each with ``_err_lo`` and ``_err_hi`` (68 %, that of the
-        magnification included), chi2, n_bands, library, and note (why there is no fit, and what to beware of).
+        magnification included), chi2, n_bands, library, and note (why there is no fit, and what to beware of; what
+        holds for all of several galaxies is in ``meta["hosts"]["cautions"]``).
 
     Raises
     ------
@@ -162,6 +163,11 @@ def fit_hosts(
         _fit(row, galaxy.id, flux, error, names, z, priors, fit_rng, cosmology, cancel, fits, options)
         if progress is not None:
             progress(k + 1, len(chosen))
+    fitted = [row.cautions for row in rows if row.values]
+    # What holds for every galaxy, such as where the library ends, is said once.
+    shared = [each for each in fitted[0] if all(each in other for other in fitted)] if len(fitted) > 1 else []
+    for row in rows:
+        row.notes.extend(each for each in row.cautions if each not in shared)
     table = _table(light, rows)
     table.meta["hosts"] = {
         "bands": list(names),
@@ -170,6 +176,7 @@ def fit_hosts(
         "options": {name: _words(value) for name, value in options.items()},
         "cosmology": describe(cosmology),
         "seed": seed,
+        "cautions": shared,
         "contour_photometry": light.meta["contour_photometry"],
     }
     return table
@@ -190,6 +197,7 @@ class _Row:
         self.library = ""
         self.values: dict[str, FloatArray] = {}
         self.notes: list[str] = []
+        self.cautions: tuple[str, ...] = ()
 
 
 def _first_lens(lenses: Any) -> tuple[Any, str]:
@@ -298,7 +306,7 @@ def _fit(
         row.values[each] = weighted_quantile(values, _Q, weights=fit.weights)
     row.chi2 = float(fit.best_chi2)
     row.library = str(fit.model.loaded_library.title)
-    row.notes.extend(fit.cautions)
+    row.cautions = tuple(fit.cautions)
 
 
 def _table(light: QTable, rows: Sequence[_Row]) -> QTable:

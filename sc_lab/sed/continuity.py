@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import special
 
 from sc_lab.errors import InputError
 from sc_lab.sed._bin_tables import make_bin_tables
@@ -17,8 +18,15 @@ from sc_lab.sed._continuity import (
     make_problem,
     parameters_of,
 )
-from sc_lab.sed._ensemble import EnsembleRun, draw_log_masses, run_emcee_reference, run_ensembles, start_walkers
-from sc_lab.sed.priors import LogUniform, Priors, Uniform
+from sc_lab.sed._ensemble import (
+    EnsembleRun,
+    draw_log_masses,
+    log_posteriors,
+    run_emcee_reference,
+    run_ensembles,
+    start_walkers,
+)
+from sc_lab.sed.priors import Fixed, LogUniform, Priors, Uniform
 from sc_lab.sed.results import SedFit
 from sc_lab.units import FloatArray
 
@@ -36,6 +44,12 @@ _EMCEE_STEPS = 6000
 
 #: A prior edge holds so much of the posterior within a twentieth of the range that it deserves a word.
 _AT_EDGE = 0.25
+
+#: A best model whose chi-squared is larger with this probability by chance is none.
+_POOR_FIT = 1e-4
+
+#: Turns of the search for the best model, which ends this many sigma of the prior from its middle.
+_POLISH, _FAR = 80, 5.0
 
 
 def fit_continuity(
@@ -139,6 +153,12 @@ def fit_continuity(
     if not len(problem.data):
         msg = "no band has a flux with an error; give at least one finite flux and error"
         raise InputError(msg)
+
+    def log_density(points: FloatArray) -> FloatArray:
+        if sampler == "ensemble":
+            return log_posteriors(points, problem.packed)
+        return log_posterior_reference(points, problem)
+
     if sampler == "ensemble":
         run = run_ensembles(
             problem.packed,
@@ -151,8 +171,8 @@ def fit_continuity(
     else:
         n_walkers = 2 * (problem.n_dim + 10)
         run = run_emcee_reference(
-            lambda points: log_posterior_reference(points, problem),
-            start_walkers(lambda x: log_posterior_reference(x, problem), problem.n_dim, n_walkers, generator),
+            log_density,
+            start_walkers(log_density, problem.n_dim, n_walkers, generator),
             n_steps=_EMCEE_STEPS if max_steps is None else max_steps,
             rng=generator,
             progress=progress,
@@ -160,8 +180,8 @@ def fit_continuity(
         )
     values, draw_flux = _draws(run, problem, n_draws, generator)
     samples = _derived(values, draw_flux, problem)
-    best, best_flux, best_chi2 = _best(run, problem)
-    sentences = (*run.cautions, *_edge_cautions(samples, priors))
+    best, best_flux, best_chi2 = _best(run, problem, log_density)
+    sentences = (*run.cautions, *_cautions(samples, problem, priors, best_chi2))
     return SedFit(
         samples=samples,
         weights=np.ones(n_draws),
@@ -246,10 +266,29 @@ def _derived(
     return samples
 
 
-def _best(run: EnsembleRun, problem: Problem) -> tuple[dict[str, float], FloatArray, float]:
-    """Return the state of highest likelihood met, with the mass that fits it best, its fluxes and chi-squared."""
+def _best(
+    run: EnsembleRun, problem: Problem, log_density: Callable[[FloatArray], FloatArray]
+) -> tuple[dict[str, float], FloatArray, float]:
+    """Return the model of highest likelihood near the best draw, with the mass that fits it, its fluxes, chi-squared."""
+
+    def likelihood(points: FloatArray) -> FloatArray:
+        inside = np.abs(points).max(axis=1) < _FAR
+        return np.where(inside, log_density(points) + 0.5 * (points**2).sum(axis=1), -np.inf)
+
     log_like = run.log_posterior + 0.5 * (run.points**2).sum(axis=1)
-    values = parameters_of(run.points[int(np.argmax(log_like))][None], problem)
+    point, highest = run.points[int(np.argmax(log_like))], float(log_like.max())
+    # Steps along the axes that shrink where none helps: a chain's best state is a few units of chi-squared off.
+    size = np.full(problem.n_dim, 0.3)
+    for _ in range(_POLISH):
+        trial = point + np.concatenate([np.diag(size), -np.diag(size)])
+        found = likelihood(trial)
+        at = int(np.argmax(found))
+        if found[at] > highest:
+            point, highest = trial[at], float(found[at])
+            size[at % problem.n_dim] *= 1.5
+        else:
+            size *= 0.5
+    values = parameters_of(point[None], problem)
     unit, scaled = _unit_fluxes(values, problem)
     data = problem.data / problem.sigma
     if problem.marginal:
@@ -262,9 +301,14 @@ def _best(run: EnsembleRun, problem: Problem) -> tuple[dict[str, float], FloatAr
     return best, mass * unit[0, :-1], chi2
 
 
-def _edge_cautions(samples: dict[str, FloatArray], priors: Priors) -> tuple[str, ...]:
-    """Return a sentence for each parameter whose posterior leans on the limit of its prior."""
+def _cautions(samples: dict[str, FloatArray], problem: Problem, priors: Priors, best_chi2: float) -> tuple[str, ...]:
+    """Return what should be known of the result, a sentence each."""
     out = []
+    n_used = len(problem.data)
+    if float(special.gammaincc(0.5 * n_used, 0.5 * best_chi2)) < _POOR_FIT:
+        out.append(f"no model fits: the best one has chi2 = {best_chi2:.1f} in {n_used} bands")
+    if not (problem.data > 3.0 * problem.sigma).any():
+        out.append("no band is detected at 3 sigma: the mass is an upper limit that its prior shapes")
     for name, unit in (("a_v", " mag"), ("log_mass_formed", "")):
         prior = getattr(priors, name)
         if not isinstance(prior, Uniform | LogUniform):
@@ -272,4 +316,11 @@ def _edge_cautions(samples: dict[str, FloatArray], priors: Priors) -> tuple[str,
         at = prior.cdf(samples[name])
         if float(np.mean(at > 0.95)) > _AT_EDGE:
             out.append(f"the posterior of {name} leans on the upper limit of its prior, {prior.high:g}{unit}: raise it")
+    lowest = float(problem.tables.tables.metallicity[0])
+    flat = 0.0 if isinstance(priors.metallicity, Fixed) else float(priors.metallicity.cdf(lowest))
+    if flat > 0.01:
+        out.append(
+            f"{100 * flat:.0f} % of the prior of metallicity lies below the library's lowest, {lowest:g} solar, "
+            "where models do not change"
+        )
     return tuple(out)

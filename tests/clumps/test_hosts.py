@@ -122,6 +122,9 @@ def test_a_galaxy_without_redshift_has_a_note_and_no_numbers(hosts):
     assert set(fits) == {"G1", "G2"}
     assert table["library"][0] == fits["G1"].model.loaded_library.title
     assert table["chi2"][0] == fits["G1"].best_chi2
+    # What holds for all, such as the end of the library's metallicities, is said once and not in every row.
+    assert any("metallicity" in each for each in table.meta["hosts"]["cautions"])
+    assert "metallicity" not in table["note"][0]
 
 
 def test_rows_do_not_depend_on_who_else_is_fitted(hosts, field):
