@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sc_lab._version import __version__
@@ -317,6 +317,25 @@ def _describe(session: Session) -> Iterator[str]:
         yield f"excluded {clump}: {reason or 'no reason given'}"
 
 
+def _about_seds(record: dict[str, Any], seen: Any) -> Iterator[str]:
+    """Say with what the SEDs of the list were fitted."""
+    again = record.get("sed")
+    settings = again.get("settings") if isinstance(again, dict) else None
+    if not isinstance(settings, dict):
+        settings = seen.get("sed") if isinstance(seen, dict) else None
+    if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
+        model = settings["model"]
+        library = model.get("library")
+        title = library.get("title", "") if isinstance(library, dict) else library
+        taus = [model.get("tau"), settings.get("second_tau")] if model.get("sfh") == "exponential" else []
+        times = " and ".join(f"{tau:g}" for tau in taus if isinstance(tau, (int, float)))
+        history = f"{model.get('sfh')}{f', tau = {times} Myr' if times else ''}"
+        yield f"SEDs fitted with: {title}; {history}; {model.get('attenuation')}; {settings.get('n_draws')} draws kept"
+    own = again.get("settings_by_clump") if isinstance(again, dict) else None
+    if own:
+        yield f"SEDs with settings of their own: {', '.join(map(str, own))}"
+
+
 def _about_clumps(session: Session) -> Iterator[str]:
     """Say what the list of clumps was measured on, and how it was edited since it was opened."""
     record = session.current_catalog.meta.get("sc_lab", {})
@@ -325,6 +344,7 @@ def _about_clumps(session: Session) -> Iterator[str]:
         models = ", ".join(map(str, seen.get("lens_models", []))) or "none"
         yield f"measured on: {seen.get('field') or 'an unnamed field'}, {', '.join(map(str, seen.get('bands', [])))}"
         yield f"sizes from: {seen.get('reference', '')}, mode {seen.get('mode', '')}; lens models: {models}"
+    yield from _about_seds(record, seen)
     document, opened = session.document, set(session.catalog["id"].tolist())
     if document.clumps or document.removed or document.contours:
         added = sum(row.id not in opened for row in document.clumps)

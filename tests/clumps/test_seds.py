@@ -14,6 +14,7 @@ import pytest
 from astropy.table import QTable
 
 from sc_lab.catalog import validate, values
+from sc_lab.cli import main
 from sc_lab.clumps import Observation, SedSettings, measure, sed_fits
 from sc_lab.clumps.sed_columns import is_sed_column, magnified, tau_suffix
 from sc_lab.clumps.sed_fits import can_fit, fit_seds, usable_bands
@@ -394,6 +395,18 @@ def test_magnitudes_and_their_limits_become_fluxes(catalog):
     assert flux[:2] == pytest.approx([10.0, 0.0])  # 31.4 is the zero point of 1 nJy
     assert error[:2] == pytest.approx([0.921, 10.0 / 3], rel=1e-3)
     assert np.isnan(flux[2:]).all()
+
+
+def test_the_command_line_says_with_what_seds_were_fitted(fitted, catalog, settings, tmp_path, capsys):
+    session = Session(catalog, project=tmp_path / "x.sclab")
+    refit_seds(session, settings.replace(second_tau=10))
+    refit_seds(session, settings, ids="p3")
+    session.close()
+    assert main(["info", str(tmp_path / "x.sclab")]) == 0
+    said = capsys.readouterr().out
+    title = settings.model.loaded_library.title
+    assert f"SEDs fitted with: {title}; exponential, tau = 1 and 10 Myr; calzetti; 60 draws kept" in said
+    assert "SEDs with settings of their own: p3" in said
 
 
 def test_a_project_with_fits_stays_small(fitted, field, places, tmp_path):
