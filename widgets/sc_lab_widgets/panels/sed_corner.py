@@ -86,6 +86,8 @@ class CornerView:
         plot.axis.axis_line_color = None
         plot.axis.minor_tick_line_color = None
         plot.axis.major_label_text_font_size = "10px"
+        for axis in plot.axis:
+            axis.ticker = FixedTicker(ticks=[])
         plot.image(
             "image", "x", "y", "dw", "dh", source=self.images,
             color_mapper=LinearColorMapper(palette=_FADING, low=0.0, high=1.0),
@@ -240,8 +242,9 @@ class CornerView:
                 places.setdefault(round(start + 0.5, 6), "")
                 if axis is plot.xaxis[0]:
                     places[round(start + 0.5, 6)] += f"\n{_AXIS[name]}"
-            if list(axis.ticker.ticks if isinstance(axis.ticker, FixedTicker) else []) != list(places):
-                axis.ticker = FixedTicker(ticks=list(places))
+            # In place: a new ticker would have bokeh go through all models of the document.
+            if list(axis.ticker.ticks) != list(places):
+                axis.ticker.ticks = list(places)
             if axis.major_label_overrides != places:
                 axis.major_label_overrides = places
         # Rows have the names of the columns: beside the numbers there is no room for them.

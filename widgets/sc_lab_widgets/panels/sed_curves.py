@@ -24,7 +24,7 @@ _EDGES: Final = np.concatenate([[0.0], 10.0 ** np.arange(0.0, 4.21, 0.2)])
 #: Where the look-back time of zero is drawn [Myr].
 _NOW: Final = 0.1
 #: Draws that the band of a spectrum is made of: more cost more than the eye gains.
-_SPECTRA: Final = 100
+_SPECTRA: Final = 64
 #: Draws of a corner plot.
 _DRAWS: Final = 1000
 #: Parameters of the corner plot: the quantity of a fit, and whether its logarithm is shown.
