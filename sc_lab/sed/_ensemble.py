@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = [
     "start_walkers",
 ]
 
+_lock = threading.Lock()
+
 #: Independent ensembles; two would show that starts differ, four also tell which one is off.
 _N_ENSEMBLES = 4
 
@@ -38,7 +41,7 @@ _FIRST, _SECOND = 600, 1000
 _THIN = 10
 
 #: Effective draws after which a run ends.
-_ENOUGH = 1000.0
+_ENOUGH = 800.0
 
 #: Largest scale reduction (Gelman & Rubin 1992, of split chains) that counts as agreement.
 _RHAT = 1.02
@@ -82,7 +85,6 @@ class EnsembleRun:
     cautions: tuple[str, ...]
 
 
-@functools.cache
 def compiled() -> dict[str, Any]:
     """Return the loops under numba; each is compiled, or read from its cache, when first called.
 
@@ -96,6 +98,13 @@ def compiled() -> dict[str, Any]:
     OptionalDependencyError
         If numba is missing.
     """
+    # Galaxies are fitted side by side: the first ones must not register the loops twice.
+    with _lock:
+        return _compiled()
+
+
+@functools.cache
+def _compiled() -> dict[str, Any]:
     try:
         import numba
     except ImportError as err:

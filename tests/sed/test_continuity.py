@@ -274,6 +274,17 @@ def test_the_same_seed_gives_the_same_draws(small):
     assert (fit(flux, error).samples["a_v"] != fit(flux, error, rng=2).samples["a_v"]).any()
 
 
+def test_galaxies_of_a_table_are_those_fitted_alone(small):
+    """Side by side in threads, each with its own random numbers."""
+    rows = [mock(small, snr=10.0, seed=seed) for seed in (21, 22, 23)]
+    flux, error = (np.stack(each) for each in zip(*rows, strict=True))
+    together = fit(flux, error)
+    for k in (0, 2):
+        alone = fit(flux[k], error[k], streams=[k])
+        assert (alone.samples["log_mass"] == together[k].samples["log_mass"]).all()
+    assert together.quantile("sfr10", [0.16, 0.5, 0.84]).shape == (3, 3)
+
+
 def test_bins_end_below_the_age_of_the_universe():
     flux, error = np.full(len(BANDS), 50.0), np.full(len(BANDS), 5.0)
     for z in (1.0, 4.33, 6.0):
