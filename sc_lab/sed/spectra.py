@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +12,25 @@ from astropy.cosmology import FLRW
 
 from sc_lab.errors import InputError
 from sc_lab.sed._basis import Basis, plot_basis
-from sc_lab.sed._frame import Frame, age_of_universe_yr, frame_at, frames_at
+from sc_lab.sed._frame import Frame, frame_at
 from sc_lab.sed._functionals import LSUN, Functionals, functionals_at
 from sc_lab.sed._nodes import linear_weights
+from sc_lab.sed._parameters import Sources, batches, by_redshift, checked_sources, joined
 from sc_lab.sed._table_build import IONISING, basis_of, v_filter
 from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve, dust_spectrum
 from sc_lab.sed.filters import Filter, get_filters
 from sc_lab.sed.igm import igm_transmission
 from sc_lab.sed.model import SedModel
-from sc_lab.sed.sfh import AgeBins, age_bins, continuity_weights, state_weights
-from sc_lab.units import AGE, FloatArray, value_in
+from sc_lab.sed.sfh import AgeBins, age_bins
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["model_fluxes", "model_spectra"]
 
-#: Sources in one product, so that their spectra take some ten megabytes.
-_BATCH = 128
 #: Observed wavelengths that a plot shows unless it asks for others [Angstrom].
 _SHOWN = (1500.0, 100_000.0)
 _NJY = 1e-32
 _LIGHT = 2.99792458e18
-
-
-@dataclass(frozen=True, eq=False)
-class _Sources:
-    """Parameters, checked: weights of bins of age, and one row per source of all else."""
-
-    mass: FloatArray
-    weights: FloatArray
-    metallicity: FloatArray
-    log_u: FloatArray
-    a_v: FloatArray
-
-    def __len__(self) -> int:
-        """Return how many sources there are."""
-        return self.mass.size
-
-    def part(self, rows: slice | Any) -> _Sources:
-        """Return some of the sources."""
-        return _Sources(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-    def batches(self) -> Iterator[_Sources]:
-        """Yield the sources, a few at a time."""
-        for start in range(0, len(self), _BATCH):
-            yield self.part(slice(start, start + _BATCH))
 
 
 def model_fluxes(
@@ -119,10 +93,10 @@ def model_fluxes(
     order: list[Any] = []
     blocks: list[FloatArray] = []
     weights: tuple[Frame, Functionals] | None = None
-    for batch in _batches(_by_redshift(model, z, parameters, distance, cosmology)):
+    for batch in batches(by_redshift(model, z, parameters, distance, cosmology)):
         # Light leaves a source whatever its redshift: one product for the batch, then the filters of each redshift.
         with one_blas_thread():
-            emerging = _emerging(model, basis, bins, _joined([sources for _, _, sources in batch]))
+            emerging = _emerging(model, basis, bins, joined([sources for _, _, sources in batch]))
         start = 0
         for rows, frame, sources in batch:
             if weights is None or weights[0] is not frame:
@@ -187,7 +161,7 @@ def model_spectra(
     True
     """
     frame = frame_at(model.mode, z, distance=distance, cosmology=cosmology)
-    sources = _checked(model, parameters, frame.z, None, cosmology)
+    sources = checked_sources(model, parameters, frame.z, None, cosmology)
     bins = age_bins(model)
     basis = plot_basis(model.loaded_library, bins)
     seen = basis.wavelength * (1.0 + frame.z)
@@ -211,159 +185,8 @@ def model_spectra(
     return wanted * 1e-4, flux[:, right - 1] * (1.0 - part) + flux[:, right] * part
 
 
-# ---- parameters --------------------------------------------------------------------------
-def _joined(parts: Sequence[_Sources]) -> _Sources:
-    """Return several lists of sources as one; histories may reach over different numbers of bins of age."""
-    if len(parts) == 1:
-        return parts[0]
-    n_bin = max(each.weights.shape[1] for each in parts)
-    weights = [np.pad(each.weights, ((0, 0), (0, n_bin - each.weights.shape[1]))) for each in parts]
-    rest = [name for name in _Sources.__dataclass_fields__ if name != "weights"]
-    columns = {name: np.concatenate([getattr(each, name) for each in parts]) for name in rest}
-    return _Sources(weights=np.concatenate(weights), **columns)
-
-
-def _batches(groups: Iterator[tuple[Any, Frame, _Sources]]) -> Iterator[list[tuple[Any, Frame, _Sources]]]:
-    """Collect the sources of several redshifts until a batch is full; cut those of one redshift that overfill it."""
-    batch: list[tuple[Any, Frame, _Sources]] = []
-    held = 0
-    for rows, frame, sources in groups:
-        for start in range(0, len(sources), _BATCH):
-            part = rows[start : start + _BATCH], frame, sources.part(slice(start, start + _BATCH))
-            if held + len(part[2]) > _BATCH:
-                yield batch
-                batch, held = [], 0
-            batch.append(part)
-            held += len(part[2])
-    if batch:
-        yield batch
-
-
-def _by_redshift(
-    model: SedModel, z: Any, parameters: Mapping[str, Any], distance: Any, cosmology: FLRW | None
-) -> Iterator[tuple[Any, Frame, _Sources]]:
-    """Yield rows, frame and sources for each redshift that occurs."""
-    shifts = value_in(z, u.dimensionless_unscaled, "z")
-    if shifts.ndim == 0:
-        frame = frame_at(model.mode, shifts, distance=distance, cosmology=cosmology)
-        sources = _checked(model, parameters, frame.z, None, cosmology)
-        yield np.arange(len(sources)), frame, sources
-        return
-    if shifts.ndim != 1:
-        msg = f"z has the shape {shifts.shape}; give one redshift, or one for each source"
-        raise InputError(msg)
-    if distance is not None:
-        msg = "distance belongs to a single redshift; give z as one number, or leave distance out"
-        raise InputError(msg)
-    if not shifts.size:
-        return
-    if not np.isfinite(shifts).all() or (shifts <= 0).any():
-        msg = "redshifts of many sources must be finite and above 0"
-        raise InputError(msg)
-    distances, ages = frames_at(model.mode, shifts, cosmology)
-    if model.sfh == "continuity":
-        for one in np.unique(shifts):  # its bins depend on the redshift
-            rows = np.flatnonzero(shifts == one)
-            here = {key: _rows_of(value, rows, shifts.size) for key, value in parameters.items()}
-            frame = Frame(float(one), float(distances[rows[0]]), float(ages[rows[0]]))
-            yield rows, frame, _checked(model, here, float(one), ages[rows], cosmology)
-        return
-    sources = _checked(model, parameters, float(shifts.max()), ages, cosmology)
-    values, first, back = np.unique(shifts, return_index=True, return_inverse=True)
-    members = np.split(np.argsort(back, kind="stable"), np.cumsum(np.bincount(back))[:-1])
-    for one, at, rows in zip(values, first, members, strict=True):
-        yield rows, Frame(float(one), float(distances[at]), float(ages[at])), sources.part(rows)
-
-
-def _rows_of(value: Any, rows: Any, n: int) -> Any:
-    """Return some rows of a parameter that may be one for all."""
-    return value[rows] if np.shape(value) == (n,) else value
-
-
-def _checked(
-    model: SedModel,
-    parameters: Mapping[str, Any],
-    z: float,
-    ages_of_universe: FloatArray | None,
-    cosmology: FLRW | None,
-) -> _Sources:
-    """Return parameters as arrays of one length, inside their ranges."""
-    library = model.loaded_library
-    dsfrs: list[str] = []
-    if model.sfh == "continuity":
-        history = continuity_weights(model, z, cosmology)
-        dsfrs = [f"dsfr{i}" for i in range(1, history.n_sfh)]
-    names = ["log_mass_formed", "metallicity", "a_v", *(["log_u"] if model.nebular else []), *(dsfrs or ["age"])]
-    missing = [name for name in names if name not in parameters]
-    if missing:
-        msg = f"parameters lack {', '.join(missing)}; this model needs {', '.join(names)}"
-        raise InputError(msg)
-    units = {"age": AGE, "a_v": u.mag if hasattr(parameters["a_v"], "unit") else u.dimensionless_unscaled}
-    given = {name: value_in(parameters[name], units.get(name, u.dimensionless_unscaled), name) for name in names}
-    if any(each.ndim > 1 for each in given.values()):
-        msg = "each parameter is one number or a list of them"
-        raise InputError(msg)
-    lengths = {each.size for each in given.values() if each.ndim} or {1}
-    if ages_of_universe is not None:
-        lengths.add(ages_of_universe.size)
-        lengths -= {1} if ages_of_universe.size != 1 else set()
-    if len(lengths - {1}) > 1:
-        told = ", ".join(f"{name} {each.size}" for name, each in given.items())
-        msg = f"parameters have different lengths ({told}); give one number or as many as there are sources"
-        raise InputError(msg)
-    n = max(lengths) if 0 not in lengths else 0
-    full = {name: np.broadcast_to(np.atleast_1d(each), (n,)) for name, each in given.items()}
-    for name, each in full.items():
-        if not np.isfinite(each).all():
-            msg = f"{name} is not finite in {np.count_nonzero(~np.isfinite(each))} source(s)"
-            raise InputError(msg)
-    _check_above(full["a_v"], 0.0, "a_v")
-    log_u = full.get("log_u", np.zeros(n))
-    if model.nebular:
-        if not library.has_nebular:
-            msg = f"the library {library.title} has no nebular grids; use SedModel(nebular=False)"
-            raise InputError(msg)
-        if ((log_u < library.log_u[0]) | (log_u > library.log_u[-1])).any():
-            msg = f"log_u leaves the grid of the library, {library.log_u[0]:g} to {library.log_u[-1]:g}"
-            raise InputError(msg)
-    if model.sfh == "continuity":
-        weights = history.fractions(np.stack([full[name] for name in dsfrs], axis=1)) @ history.weights
-    else:
-        weights = state_weights(model, _checked_age(model, full["age"], z, ages_of_universe, cosmology))
-    return _Sources(10 ** full["log_mass_formed"], weights, full["metallicity"], log_u, full["a_v"])
-
-
-def _check_above(values: FloatArray, low: float, name: str) -> None:
-    """Refuse values below a limit."""
-    if (values < low).any():
-        msg = f"{name} is {values.min():g} at the lowest; it cannot be below {low:g}"
-        raise InputError(msg)
-
-
-def _checked_age(
-    model: SedModel, age_myr: FloatArray, z: float, ages_of_universe: FloatArray | None, cosmology: FLRW | None
-) -> FloatArray:
-    """Return ages in years, refusing those that no history has."""
-    oldest = age_of_universe_yr(model.mode, z, cosmology) if ages_of_universe is None else ages_of_universe
-    # bagpipes' own arithmetic, Gyr to yr: its staircase has its steps where this rounds.
-    age = age_myr * 1e-3 * 10**9
-    if (age > oldest * (1.0 + 1e-9)).any():
-        worst = int(np.argmax(age - oldest))
-        at = float(np.broadcast_to(oldest, age.shape)[worst])
-        msg = f"age is {age[worst] / 1e6:.6g} Myr, but the Universe was {at / 1e6:.6g} Myr old at the source's redshift"
-        raise InputError(msg)
-    if (age <= 0).any():
-        msg = f"age is {age_myr.min():g} Myr at the lowest; it must be above 0"
-        raise InputError(msg)
-    if model.mode == "compat" and model.sfh != "burst" and (age <= 1e6).any():
-        msg = f"age is {age_myr.min():g} Myr at the lowest, but bagpipes has no stars of 1 Myr or less; use mode='fine'"
-        raise InputError(msg)
-    return age
-
-
-# ---- light -------------------------------------------------------------------------------
 def _mixed(
-    model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources
+    model: SedModel, basis: Basis, bins: AgeBins, sources: Sources
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return the light of stars outside and inside birth clouds, of gas, and of lines that are not in pixels."""
     library = model.loaded_library
@@ -395,7 +218,7 @@ def _mixed(
 
 
 def _emerging(
-    model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources
+    model: SedModel, basis: Basis, bins: AgeBins, sources: Sources
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the light that leaves the source, the lines that do, and the energy that dust took."""
     old, young, gas, lines = _mixed(model, basis, bins, sources)
@@ -416,7 +239,7 @@ def _emerging(
     return light, lines, absorbed
 
 
-def _spectra(model: SedModel, basis: Basis, bins: AgeBins, sources: _Sources) -> FloatArray:
+def _spectra(model: SedModel, basis: Basis, bins: AgeBins, sources: Sources) -> FloatArray:
     """Return luminosities per Angstrom with lines in pixels and the radiation of dust."""
     light, lines, absorbed = _emerging(model, basis, bins, sources)
     if lines.shape[1]:

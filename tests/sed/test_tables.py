@@ -124,13 +124,14 @@ def test_no_light_is_lost_in_the_pixels_of_the_fine_mode():
 @pytest.mark.parametrize("choices", [{}, {"eta": 3.0}, {"nebular": False}])
 def test_dust_moves_energy_and_loses_none(mode, choices):
     """Over all wavelengths, what leaves the source does not depend on A_V."""
-    from sc_lab.sed.spectra import _checked, _emerging
+    from sc_lab.sed._parameters import checked_sources
+    from sc_lab.sed.spectra import _emerging
     from sc_lab.sed.tables import basis_of
 
     model = SedModel(mode=mode, **choices)
     p = {"age": 6.0, "log_mass_formed": 0.0, "metallicity": 0.4, "log_u": -2.0, "a_v": np.array([0.0, 0.3, 2.0])}
     basis = basis_of(model, get_filters(BANDS))
-    light, lines, absorbed = _emerging(model, basis, age_bins(model), _checked(model, p, 2.0, None, None))
+    light, lines, absorbed = _emerging(model, basis, age_bins(model), checked_sources(model, p, 2.0, None, None))
     total = light @ basis.energy_width + lines.sum(axis=1) + absorbed
     np.testing.assert_allclose(total, total[0], rtol=1e-12)
     assert absorbed[0] == 0
