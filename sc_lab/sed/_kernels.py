@@ -137,11 +137,12 @@ def model_at(out: Any, point: Any, grid: Any) -> None:
                 k = iu + ju if n_k > 1 else 0
                 base = start[row] + (((iz + jz) * n_k + k) * n_av + ia) * n_col
                 v0, v1, v2, v3 = w * w0, w * w1, w * w2, w * w3
+                # Slices spare the compiler the check for negative indices, which would keep it from vector code.
+                end = base + 4 * n_col
+                near = table[base:end]
+                f0, f1, f2, f3 = near[:n_col], near[n_col : 2 * n_col], near[2 * n_col : 3 * n_col], near[3 * n_col :]
                 for c in range(n_col):
-                    i = base + c
-                    out[c] += (
-                        v0 * table[i] + v1 * table[i + n_col] + v2 * table[i + 2 * n_col] + v3 * table[i + 3 * n_col]
-                    )
+                    out[c] += v0 * f0[c] + v1 * f1[c] + v2 * f2[c] + v3 * f3[c]
 
 
 def _best_log_mass(a: float, b: float, kind: int, m: Any) -> float:
@@ -410,15 +411,16 @@ def _coarse_posterior(out: Any, fluxes: Any, volume: Any, data: Any, n_band: int
             a[i], b[i], c[i] = 0.0, 0.0, 0.0
         for k in range(n_band):
             w, wf, wv = data[0, k], data[1, k], data[2, k]
+            part = fluxes[k, first : first + size]
             if common:
                 for i in range(size):
-                    f = float(fluxes[k, first + i])
+                    f = float(part[i])
                     a[i] += f * f * w
                     b[i] += f * wf
                     c[i] += f * wv
             else:
                 for i in range(size):
-                    f = float(fluxes[k, first + i])
+                    f = float(part[i])
                     a[i] += f * f * w
                     b[i] += f * wf
         for i in range(size):

@@ -291,7 +291,8 @@ def _fit_all(
         own = executor = ThreadPoolExecutor(max_workers=max(1, min(n, _processors())))
     found: dict[int, SedFit] = {}
     pending: dict[Future[SedFit], int] = {}
-    waiting = iter(enumerate(tasks))
+    # Sources at one redshift one after the other: what is prepared for it need not be kept for long.
+    waiting = iter(sorted(enumerate(tasks), key=lambda each: float(each[1].data.z[0])))
     try:
         while len(found) < n:
             _stop_if(cancel)
