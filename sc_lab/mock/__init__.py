@@ -1,4 +1,4 @@
-"""Mock populations of clumps and mock fields of images, each with its truth; names are imported when first used."""
+"""Mock populations, fields of images and snapshots, each with its truth; names are imported when first used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ if TYPE_CHECKING:
     from sc_lab.mock.clusters import make_clusters
     from sc_lab.mock.field import MockField, make_field
     from sc_lab.mock.population import MockPopulation, make_population
+    from sc_lab.mock.snapshot import MockSnapshot, make_snapshot
 
-__all__ = ["MockField", "MockPopulation", "make_clusters", "make_field", "make_population"]
+__all__ = [
+    "MockField",
+    "MockPopulation",
+    "MockSnapshot",
+    "make_clusters",
+    "make_field",
+    "make_population",
+    "make_snapshot",
+]
 
 #: The field needs the image stages, which the population does without.
 _HOME = {
@@ -19,6 +28,8 @@ _HOME = {
     "make_field": "sc_lab.mock.field",
     "MockPopulation": "sc_lab.mock.population",
     "make_population": "sc_lab.mock.population",
+    "MockSnapshot": "sc_lab.mock.snapshot",
+    "make_snapshot": "sc_lab.mock.snapshot",
 }
 
 
