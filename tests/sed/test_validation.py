@@ -60,17 +60,18 @@ def compare(fit: Any, judge: dict[str, Any]) -> dict[str, tuple[float, float]]:
 #: the mocks come from each prior of age.
 CALIBRATED = {
     "uniform age": {"age": Uniform(1.0, 300.0)},
-    "log-uniform age": {"age": LogUniform(1.5, 1000.0)},
+    "log-uniform age": {"age": LogUniform(1.5, 800.0)},
 }
 PARAMETERS = ("log_mass_formed", "age", "a_v", "metallicity", "log_u")
 
 
-def calibrate(n: int, sky: float, seed: int, *, narrow: float = 1.0) -> np.ndarray:
+def calibrate(n: int, sky: float, seed: int, *, narrow: float = 0.75) -> tuple[np.ndarray, np.ndarray]:
     """Return the ranks of the truths in their posteriors, shape (n, parameters), for a noise of ``sky`` nJy.
 
-    ``narrow`` shrinks the posteriors about their medians, as an overconfident engine would.
+    The second set is of the same posteriors shrunk about their medians by ``narrow``, as an overconfident engine would.
     """
-    ranks = []
+    ranks: list[list[float]] = []
+    shrunk: list[list[float]] = []
     # Few redshifts: what is tested is the posterior, not the tables.
     cells = [(z, priors) for z in (0.9, 2.1, 3.7, 6.1) for priors in CALIBRATED.values()]
     for number, (z, ages) in enumerate(cells):
@@ -85,14 +86,13 @@ def calibrate(n: int, sky: float, seed: int, *, narrow: float = 1.0) -> np.ndarr
             rng=seed,
         )  # fmt: skip
         for k, fit in enumerate(fits):
-            row = []
-            for name in PARAMETERS:
-                values = fit.samples[name]
-                middle = fit.quantile(name, 0.5)
-                values = middle + narrow * (values - middle)
-                row.append(fit.weights[values < truth[name][k]].sum())
-            ranks.append(row)
-    return np.array(ranks)
+            for factor, rows in ((1.0, ranks), (narrow, shrunk)):
+                rows.append([])
+                for name in PARAMETERS:
+                    middle = fit.quantile(name, 0.5)
+                    values = middle + factor * (fit.samples[name] - middle)
+                    rows[-1].append(float(fit.weights[values < truth[name][k]].sum()))
+    return np.array(ranks), np.array(shrunk)
 
 
 def uniformity(ranks: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -121,7 +121,7 @@ def agreement(z: float, ages: Any, snr: Any, seed: int, *, n: int, wanted: float
     for k, fit in enumerate(fits):
         judge.n = n
         answer = judge.posterior(flux[k], used[k])
-        while answer["ess"] < wanted and judge.n < 32 * n:
+        while answer["ess"] < wanted and judge.n < 16 * n:
             judge.n *= 4
             answer = judge.posterior(flux[k], used[k])
         root = np.sqrt(1 / answer["ess"] + 1 / min(fit.ess, 20_000))
@@ -158,20 +158,20 @@ def test_posteriors_of_54_mocks_agree_with_independent_prior_draws(z: float) -> 
     """Nine mocks at each redshift: S/N 3 to 50, ages from 3 Myr to 2.5 Gyr or four fifths of the Universe's."""
     oldest = min(2500.0, 0.8 * float(clock().age_myr(np.array(z))))
     snr = np.random.default_rng(2).permutation(np.geomspace(3, 50, 9))
-    assert agreement(z, np.geomspace(3, oldest, 9), snr, 3, n=90_000, wanted=8000) == []
+    assert agreement(z, np.geomspace(3, oldest, 9), snr, 3, n=60_000, wanted=2500) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sky", [2.0, 20.0], ids=["bright", "faint"])
 def test_truths_rank_uniformly_in_their_posteriors(sky: float) -> None:
     """Simulation-based calibration (Talts et al. 2018): 512 mocks for each of two levels of noise, all parameters."""
-    found = uniformity(calibrate(512, sky, 5))
+    found = uniformity(calibrate(512, sky, 5)[0])
     # Twenty p-values in all; one below 1e-3 comes by chance once in fifty.
     assert min(min(pair) for pair in found.values()) > 1e-3, found
 
 
 def test_calibration_catches_intervals_that_are_too_narrow_and_passes_ours() -> None:
     """A quarter off the widths of 256 posteriors is seen; the posteriors as they are pass."""
-    honest, narrow = (uniformity(calibrate(256, 5.0, 6, narrow=factor)) for factor in (1.0, 0.75))
+    honest, narrow = (uniformity(ranks) for ranks in calibrate(256, 5.0, 6))
     assert min(min(pair) for pair in honest.values()) > 1e-3, honest
     assert min(narrow["log_mass_formed"]) < 1e-3, narrow
