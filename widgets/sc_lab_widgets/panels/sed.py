@@ -14,10 +14,12 @@ from bokeh.models import LayoutDOM
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed.results import SedFit
 from sc_lab.session.refitting import standing_settings
+from sc_lab_widgets._calm import calm
 from sc_lab_widgets._cells import close_tree, replace_earlier
 from sc_lab_widgets._keys import KeyBoard
 from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._threads import one_thread
 from sc_lab_widgets.panels.picker_controls import make_button
 from sc_lab_widgets.panels.sed_apply import Apply
 from sc_lab_widgets.panels.sed_call import fit_code
@@ -282,7 +284,7 @@ class SedPanel(Panel):
     def _paint(self, change: Callable[[], Any]) -> None:
         """Change what is shown, as one message."""
         pane = self.host.pane
-        with nullcontext() if pane is None else pane.hold():
+        with calm(), one_thread(), nullcontext() if pane is None else pane.hold():
             change()
         if pane is not None:
             pane.flush()

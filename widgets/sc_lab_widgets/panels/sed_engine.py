@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from sc_lab_widgets._threads import one_thread
 from sc_lab_widgets.panels.picker_background import Background
 from sc_lab_widgets.panels.sed_call import fit_light
 
@@ -66,7 +67,8 @@ class Engine:
         """Return the fit, made now where it is not kept."""
         found = self.kept(light, choice)
         if found is None:
-            found = fit_light(light, choice)
+            with one_thread():
+                found = fit_light(light, choice)
             self._warm.add(choice.model_key(light))
             self.keep(light, choice, found)
         return found
