@@ -278,5 +278,5 @@ def check_sampler(sampler: str, n_live: int) -> None:
         msg = f"sampler is {sampler!r}; give one of {', '.join(map(repr, names))}"
         raise InputError(msg)
     if isinstance(n_live, bool) or not isinstance(n_live, int | np.integer) or n_live < 50:
-        msg = f"n_live is {n_live!r}; give a whole number of live points, 50 or more (2000 finds young solutions)"
+        msg = f"n_live is {n_live!r}; give a whole number of live points, 50 or more (2000 is the default)"
         raise InputError(msg)

@@ -109,7 +109,8 @@ def fit_with_bagpipes(
         The nested sampler; "multinest" needs the library of that name besides its Python package.
     n_live : int, optional
         Live points. bagpipes' own default is 400; with a prior flat in age, where stars younger than 10 Myr fill a
-        thousandth of the volume, so few can miss the young solution and yet state a small error of the evidence.
+        thousandth of the volume, so few miss the young solution and yet state a small error of the evidence. More
+        make that rarer, not impossible: look at chi-squared and at the effective draws.
     n_eff : int, optional
         Effective draws that nautilus goes on for after it has explored; 0, as in bagpipes, stops there.
     n_draws : int, optional
@@ -286,7 +287,7 @@ def _said(shape: bool, n_live: int) -> tuple[str, ...]:
         )
     if n_live < _ENOUGH_LIVE:
         said.append(
-            f"{n_live} live points may miss young solutions, a thousandth of a prior flat in age; 2000 or more find them"
+            f"{n_live} live points often miss young solutions, a thousandth of a prior flat in age; give 2000 or more"
         )
     return tuple(said)
 

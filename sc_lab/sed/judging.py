@@ -45,7 +45,7 @@ def judge(
         What is to be judged. Data, priors, error floor and model are taken from it; bagpipes computes what
         ``mode="compat"`` reproduces, so that fits in that mode are comparable to the last digit.
     n_live : int, optional
-        Live points; fewer than 2000 may miss young solutions (`fit_with_bagpipes` says why).
+        Live points; few miss young solutions (`fit_with_bagpipes` says why), and `compare` says when it sees that.
     sampler : {"nautilus", "multinest"}, optional
         The nested sampler.
     n_eff : int, optional

@@ -10,10 +10,12 @@ import pytest
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed import judging
 from sc_lab.sed._bagpipes_process import Report
+from sc_lab.sed.fitting import fit_photometry
 from sc_lab.sed.judging import compare, judge, open_judge
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Priors
 from sc_lab.sed.results import SedFit, SedFits
+from sc_lab.sed.spectra import model_fluxes
 
 
 def make_fit(*, shift=0.0, width=0.1, engine="grid", **changes):
@@ -140,3 +142,30 @@ def test_a_cancelled_judge_raises_where_its_result_is_asked_for(monkeypatch):
     assert not other.was_cancelled
     other.cancel()
     assert isinstance(other.exception(30.0), ScLabError)
+
+
+@pytest.mark.slow
+def test_bagpipes_agrees_with_the_live_engine_where_there_is_one_broad_peak():
+    """Age, mass and dust are free at S/N 20; stars younger than 25 Myr would be a second peak that few points miss."""
+    bands = ("F115W", "F200W", "F356W")
+    model = SedModel(mode="compat")
+    truth = {"age": 40.0, "log_mass_formed": 7.0, "metallicity": 0.4, "a_v": 0.3, "log_u": -2.0}
+    flux = model_fluxes(model, bands, 2.0, truth)[0]
+    priors = Priors(age=(30.0, 70.0), a_v=(0.1, 0.6), metallicity=0.4, log_u=-2.0, log_mass_formed=(6.7, 7.3))
+    fit = fit_photometry(flux, 0.05 * flux, bands, 2.0, model=model, priors=priors, error_floor=0.0, rng=1)
+    ends = []
+    work = open_judge(fit, n_live=60, n_draws=300, rng=1)
+    work.add_done_callback(ends.append)
+    judged = work.result(300.0)
+    table = compare(fit, judged)
+    assert set(table["name"]) >= {"age", "log_mass", "log_mass_formed", "a_v", "abs_mag_v", "sfr100"}
+    smooth = table[[name in {"age", "log_mass", "a_v"} for name in table["name"]]]
+    # Some 200 effective draws: 0.09 sigma on a median, 7 % on a width; five of those.
+    assert np.abs(smooth["in_sigma"]).max() < 0.45
+    assert np.abs(np.log(smooth["width_ratio"])).max() < 0.35
+    # What nautilus states is its counting noise alone; a prior of 60 points leaves several times that.
+    assert abs(table.meta["log_evidence_difference"]) < 0.3
+    # The same model: what the live engine finds best cannot be much worse than what a sampler comes across.
+    assert fit.best_chi2 < judged.best_chi2 + 0.1
+    assert judged.priors == fit.priors
+    assert ends == [work]
