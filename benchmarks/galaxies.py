@@ -60,7 +60,8 @@ def main() -> None:
             )
     print(
         f"median {np.median(used):.2f} s, largest {max(used):.2f} s of CPU a galaxy (target {TARGET}); "
-        f"{runs} of {len(used)} with R-hat below 1.02 and 400 effective draws; truth of the mass inside 68 % in {np.mean(within):.0%}"
+        f"{runs} of {len(used)} with R-hat below 1.02 and 400 effective draws; "
+        f"truth of the mass inside 68 % in {np.mean(within):.0%}"
     )
 
 

@@ -43,6 +43,9 @@ _THIN = 10
 #: Effective draws after which a run ends.
 _ENOUGH = 800.0
 
+#: Autocorrelation times that a run must span; more than a hundred walkers go along it.
+_LENGTHS = 6.0
+
 #: Largest scale reduction (Gelman & Rubin 1992, of split chains) that counts as agreement.
 _RHAT = 1.02
 
@@ -270,7 +273,7 @@ def run_ensembles(
         r_hat = float(split_r_hat(chain).max())
         kept = chain.shape[1] * _THIN
         ess = float(_N_ENSEMBLES * n_walkers * kept / tau.max())
-        if (ess >= _ENOUGH and r_hat <= _RHAT and kept >= 10 * tau.max()) or taken >= max_steps:
+        if (ess >= _ENOUGH and r_hat <= _RHAT and kept >= _LENGTHS * tau.max()) or taken >= max_steps:
             break
         target = min(max_steps, taken + _BLOCK * max(1, done // (3 * _BLOCK)))
     acceptance = accepted / (_N_ENSEMBLES * n_walkers * done)
@@ -580,7 +583,7 @@ def _cautions(ess: float, r_hat: float, kept: int, tau: float, acceptance: float
             f"ensembles from separate starts do not agree (R-hat {r_hat:.2f}, 1 is agreement): the posterior may have "
             "several modes; allow more steps and look at it with another seed"
         )
-    if kept < 10 * tau:
+    if kept < _LENGTHS * tau:
         out.append(f"the chain keeps {kept} steps, only {kept / tau:.0f} autocorrelation times: allow more steps")
     if not 0.05 <= acceptance <= 0.95:
         out.append(f"{acceptance:.0%} of the proposals were accepted; between 10 and 60 % is usual")
