@@ -21,7 +21,7 @@ from sc_lab_widgets.panels.sed_light import Light, Lights
 
 from sc_lab import sed
 from sc_lab.clumps import SedSettings
-from sc_lab.errors import InputError
+from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed import judging
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.priors import Priors
@@ -759,6 +759,70 @@ def test_nothing_to_check_is_said(panel, judged):
 
 
 # ---- the real engine -------------------------------------------------------------------------------------------------
+def test_with_the_real_engine_the_printed_call_and_the_list_give_the_numbers_of_the_panel():
+    """The same seeds, bands and priors: to the last digit, and undo takes the list back."""
+    with Session(_validated(table())) as session:
+        panel = SedPanel(session, tau=10.0, a_v_max=0.8)
+        panel.host.select([0])
+        panel.toggle("F115W")
+        exec(panel.code(), scope := {})
+        fit = panel.result
+        for name, values in fit.samples.items():
+            np.testing.assert_array_equal(values, scope["result"].samples[name])
+        before = float(session.current_catalog["mass"][0].value)
+        panel.apply.all.click()
+        assert panel.message.text == ""
+        after = float(session.current_catalog["mass"][0].value)
+        np.testing.assert_allclose(after, 10 ** float(fit.quantile("log_mass", 0.5)) / 10.0, rtol=1e-6)  # mu = 10
+        again = SedPanel(session)
+        assert again.choice == panel.choice
+        session.undo()
+        assert float(session.current_catalog["mass"][0].value) == before
+        again.close()
+        panel.close()
+
+
+def test_in_a_notebook_the_list_is_fitted_beside_the_clicks_and_can_be_stopped(monkeypatch):
+    going, stopped = [], []
+
+    def rows(_table, wanted, _settings, *, cosmology, progress, cancel):
+        for i in range(1000):
+            going.append(i)
+            progress(i, 1000)
+            if cancel.wait(0.01):
+                stopped.append(i)
+                msg = "the fits were stopped"
+                raise ScLabError(msg)
+
+    monkeypatch.setattr(sed_apply, "sed_rows", rows)
+    monkeypatch.setattr(sed_apply, "_PERIOD", 0.02)
+
+    async def use(calls):
+        panel = SedPanel(_validated(table()))
+        panel.apply.all.click()
+        assert panel.apply.running
+        assert panel.apply.all.disabled
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if panel.apply.bar.value > 0:
+                break
+        assert " of 1000 SEDs" in panel.apply.words.value
+        panel.apply.stop.click()
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if not panel.apply.running:
+                break
+        assert stopped
+        assert "nothing has changed" in panel.apply.words.value
+        assert panel.message.text == ""
+        assert not panel.apply.all.disabled
+        panel.close()
+
+    calls = Calls()
+    monkeypatch.setattr(sed, "fit_photometry", stand_in(calls))
+    asyncio.run(use(calls))
+
+
 def test_limits_of_the_panel_are_the_usual_priors():
     """A control at its start must change nothing."""
     usual = Priors()
