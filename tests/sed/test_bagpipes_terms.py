@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sc_lab.errors import InputError
 from sc_lab.sed._bagpipes_terms import YOUNGEST, library_arrays, model_terms, our_names, prior_terms, step_terms
-from sc_lab.sed._bagpipes_worker import instructions_of
+from sc_lab.sed._bagpipes_worker import instructions_of, use_library
 from sc_lab.sed._continuity import StudentT
 from sc_lab.sed.libraries import load_library
 from sc_lab.sed.model import SedModel
@@ -129,6 +131,38 @@ def test_instructions_are_those_of_the_manual():
 
 def test_the_shipped_library_is_not_copied():
     assert library_arrays(load_library("bc03")) is None
+
+
+def test_a_users_library_takes_the_place_of_the_shipped_grids(tmp_path):
+    """What the worker puts into bagpipes' settings lies as in bagpipes' own files: the axes around each nebular grid."""
+    shipped = load_library("bc03")
+    keep = (1, 3)
+    wave, ages = slice(0, 13000, 1000), slice(0, 40)
+    own = replace(
+        shipped,
+        name="mine",
+        wavelength=shipped.wavelength[wave],
+        age=shipped.age[ages],
+        metallicity=shipped.metallicity[list(keep)],
+        spectra=tuple(shipped.spectra[k][ages, wave] for k in keep),
+        live_fraction=shipped.live_fraction[ages][:, list(keep)],
+        continuum=tuple(shipped.nebular_continuum(k, j) for j in range(shipped.log_u.size) for k in keep),
+        lines=tuple(shipped.nebular_lines(k, j) for j in range(shipped.log_u.size) for k in keep),
+    )
+    for name, array in library_arrays(own).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    config = SimpleNamespace()
+    utils = SimpleNamespace(make_bins=lambda mids, **_: (np.arange(mids.size + 1.0), None))
+    use_library(config, utils, tmp_path)
+    np.testing.assert_array_equal(config.metallicities, own.metallicity)
+    assert (config.metallicity_bins[0], config.metallicity_bins[-1]) == (0.0, 10.0)
+    np.testing.assert_array_equal(config.raw_stellar_grid[1].data, own.spectra[1])
+    np.testing.assert_array_equal(config.live_frac, own.live_fraction)
+    part = 2 * 5 + 1 + 1  # bagpipes' number of the part of log U 5 and metallicity 1, after an empty one
+    np.testing.assert_array_equal(config.cont_grid[part][1:, 1:], own.nebular_continuum(1, 5))
+    np.testing.assert_array_equal(config.line_grid[part][1:, 1:], own.nebular_lines(1, 5))
+    assert len(config.cont_grid) == 2 * own.log_u.size + 1
+    np.testing.assert_array_equal(config.neb_wavs, own.nebular_wavelength)
 
 
 def test_importing_the_package_does_not_import_bagpipes():
