@@ -2,11 +2,13 @@
 
 from sc_lab.simulations.catalogues import GroupCatalogue, compare_groups, read_groups
 from sc_lab.simulations.clusters import measure_clusters, star_ages, virial_fraction
+from sc_lab.simulations.convergence import linking_length_test
 from sc_lab.simulations.environment import add_environment, halo_table
 from sc_lab.simulations.fof import friends_of_friends
 from sc_lab.simulations.groups import MODES, Groups, find_groups, linking_length
 from sc_lab.simulations.halos import HaloModel, virial_radius
 from sc_lab.simulations.header import Header
+from sc_lab.simulations.overlay import STATES, as_catalog, cluster_states, stack_catalogs
 from sc_lab.simulations.populations import (
     bimodality,
     cumulative_mass_function,
@@ -19,6 +21,7 @@ from sc_lab.simulations.snapshot import TYPES, Particles, Snapshot, read_snapsho
 
 __all__ = [
     "MODES",
+    "STATES",
     "TYPES",
     "GroupCatalogue",
     "Groups",
@@ -27,7 +30,9 @@ __all__ = [
     "Particles",
     "Snapshot",
     "add_environment",
+    "as_catalog",
     "bimodality",
+    "cluster_states",
     "compare_groups",
     "cumulative_mass_function",
     "find_groups",
@@ -35,10 +40,12 @@ __all__ = [
     "friends_of_friends_in_slabs",
     "halo_table",
     "linking_length",
+    "linking_length_test",
     "measure_clusters",
     "number_ratio",
     "read_groups",
     "read_snapshot",
+    "stack_catalogs",
     "star_ages",
     "virial_fraction",
     "virial_fractions",
