@@ -48,6 +48,8 @@ _NEGLIGIBLE = 18.0
 _COARSE_ERROR = 0.12
 #: Steepest slope of the log likelihood across a cell that draws follow.
 _STEEPEST = 5.0
+#: An axis whose slope and bend are below this part of what splits a cell is not looked at again.
+_FLAT = 0.15
 #: What the estimate of a cell that was not looked at may be wrong by.
 _MARGIN = 2.0
 #: Cells that may be added to the coarse ones.
@@ -516,6 +518,7 @@ def _refine(
     axes = grid[9]
     capacity = value.size
     points, result = np.empty((8, 4)), np.empty((8, 3))
+    below = np.zeros(4, dtype=np.int64)
     for _level in range(max_level):
         top = -np.inf
         for i in range(n_cell):
@@ -532,17 +535,23 @@ def _refine(
             if rough < tolerance and done[i] == 0:
                 done[i] = 1
                 continue
-            # Two points on each axis, a quarter of the cell from its middle.
+            # Two points on each axis on which anything changes, a quarter of the cell from its middle.
+            n_point = 0
             for d in range(4):
-                width = high[i, d] - low[i, d]
+                if max(abs(slope[i, d]) / 3.0, abs(bend[i, d]) / 8.0) < _FLAT * tolerance:
+                    continue
                 for side in range(2):
                     for e in range(4):
-                        points[2 * d + side, e] = 0.5 * (low[i, e] + high[i, e])
-                    points[2 * d + side, d] += (0.5 * side - 0.25) * width
-            evaluate(points, 8, result, data, n_band, grid, mass, work)
+                        points[n_point, e] = 0.5 * (low[i, e] + high[i, e])
+                    points[n_point, d] += (0.5 * side - 0.25) * (high[i, d] - low[i, d])
+                    n_point += 1
+                below[d] = n_point - 2
+            evaluate(points, n_point, result, data, n_band, grid, mass, work)
             for d in range(4):
-                slope[i, d] = 2.0 * (result[2 * d + 1, 0] - result[2 * d, 0])
-                bend[i, d] = 16.0 * (result[2 * d + 1, 0] + result[2 * d, 0] - 2.0 * value[i])
+                if max(abs(slope[i, d]) / 3.0, abs(bend[i, d]) / 8.0) >= _FLAT * tolerance:
+                    lower, upper = result[below[d], 0], result[below[d] + 1, 0]
+                    slope[i, d] = 2.0 * (upper - lower)
+                    bend[i, d] = 16.0 * (upper + lower - 2.0 * value[i])
             score[i] = _score(value[i], slope, bend, i)
             rough, which = _roughness(slope, bend, i)
             if rough < tolerance:
@@ -569,7 +578,7 @@ def _refine(
                 at = axis_density(axes, which, middle)
                 volume[i] += axis_density(axes, which, middle - 0.5 * width) - at
                 volume[j] += axis_density(axes, which, middle + 0.5 * width) - at
-            value[i], value[j] = result[2 * which, 0], result[2 * which + 1, 0]
+            value[i], value[j] = result[below[which], 0], result[below[which] + 1, 0]
             score[i], score[j] = _score(value[i], slope, bend, i), _score(value[j], slope, bend, j)
             done[i], done[j] = 0, 0
         if n_cell == n_before:
