@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from sc_lab.mock.clusters import make_clusters
     from sc_lab.mock.field import MockField, make_field
     from sc_lab.mock.population import MockPopulation, make_population
+    from sc_lab.mock.simulated import observe_simulated
+    from sc_lab.mock.simulated_recovery import measure_simulated
     from sc_lab.mock.snapshot import MockSnapshot, make_snapshot
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "make_field",
     "make_population",
     "make_snapshot",
+    "measure_simulated",
+    "observe_simulated",
 ]
 
 #: The field needs the image stages, which the population does without.
@@ -30,6 +34,8 @@ _HOME = {
     "make_population": "sc_lab.mock.population",
     "MockSnapshot": "sc_lab.mock.snapshot",
     "make_snapshot": "sc_lab.mock.snapshot",
+    "measure_simulated": "sc_lab.mock.simulated_recovery",
+    "observe_simulated": "sc_lab.mock.simulated",
 }
 
 

@@ -110,7 +110,7 @@ def make_clusters(
     which shares nothing with the renderer of the fits but the PSF's stamp. Masses are those that give the S/N for
     the stellar population (`sc_lab.mock.light`).
     """
-    bands = _bands(psfs, reference)
+    bands = bands_of(psfs, reference)
     scale = bands[reference][1].pixel_scale
     side = round(float(value_in(size, u.arcsec, "size")) / scale) * scale
     draw = np.random.default_rng([_STREAM, seed])
@@ -118,7 +118,7 @@ def make_clusters(
     wcs = tangent_wcs(pixels, scale, *(float(part) for part in lens.to_sky(*offset)))
     reach = np.arange(-side / 2 - _MARGIN, side / 2 + _MARGIN + _STEP / 2, _STEP)
     lattice = Lattice.make(lens, *np.meshgrid(offset[0] + reach, offset[1] + reach))
-    found, z, source = _placed(lattice, offset, side - 40 * scale, scale * separation, n, redshifts, draw)
+    found, z, source = placed(lattice, offset, side - 40 * scale, scale * separation, n, redshifts, draw)
 
     first = np.unique(source, return_index=True)[1]
     count = len(first)
@@ -217,7 +217,7 @@ def _given(populations: Mapping[str, Any], drawn: dict[str, FloatArray]) -> dict
     return out
 
 
-def _bands(psfs: Mapping[str, Psf], reference: str) -> dict[str, tuple[Psf, Any]]:
+def bands_of(psfs: Mapping[str, Psf], reference: str) -> dict[str, tuple[Psf, Any]]:
     """Return PSF and depth of each band, or refuse in words."""
     names = {str(name).upper(): psf for name, psf in psfs.items()}
     unknown = [name for name in names if name not in FILTERS]
@@ -234,7 +234,7 @@ def _bands(psfs: Mapping[str, Psf], reference: str) -> dict[str, tuple[Psf, Any]
     return {name: (psf, replace(FILTERS[name], pixel_scale=scales[reference])) for name, psf in names.items()}
 
 
-def _placed(
+def placed(
     lattice: Lattice,
     offset: tuple[float, float],
     side: float,
