@@ -89,7 +89,7 @@ def test_clumps_bands_priors_and_bagpipes_in_both_themes(lab: Browser) -> None:
         # Below the frame nothing is told apart: behind the Lyman break a model has no light at all.
         drawn = shown(page, "sed", "model in the bands", "flux")
         assert max(drawn) == pytest.approx(page.kernel_eval(f"float({PANEL}.result.model_flux([0.5])[0].max())"))
-    expect(page.page.get_by_text("BC03-MILES")).to_be_visible()
+    expect(page.page.get_by_text("fine mode")).to_contain_text("BC03-MILES (bagpipes 1.3.6)")
     expect(page.page.get_by_text("ESS =")).to_be_visible()
 
     # a click on a photometric point leaves its band out, and takes it in again; so do the keyboard and its box
