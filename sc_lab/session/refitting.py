@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sc_lab.session.session import Session
     from sc_lab.units import FloatArray
 
-__all__ = ["catalog_fluxes", "own_settings", "refit_seds", "sed_rows", "standing_settings"]
+__all__ = ["catalog_fluxes", "own_settings", "recorded_cosmology", "refit_seds", "sed_rows", "standing_settings"]
 
 _MAG = 2.5 / np.log(10.0)
 _ZERO = 31.4
@@ -83,7 +83,7 @@ def refit_seds(
         msg = f"not on the list: {', '.join(map(repr, strangers[:5])) or 'no id was given'}; it has {len(index)} clumps"
         raise InputError(msg)
     wanted = list(range(len(table))) if names is None else [index[name] for name in names]
-    cosmology = _recorded_cosmology(table) if cosmology is None else cosmology
+    cosmology = recorded_cosmology(table) if cosmology is None else cosmology
     rows = sed_rows(table, wanted, chosen, cosmology=cosmology, progress=progress, cancel=cancel, executor=executor)
     with session.lock:
         if session.current_catalog is not table:
@@ -244,8 +244,19 @@ def catalog_fluxes(table: Table) -> dict[str, tuple[FloatArray, FloatArray]]:
     return out
 
 
-def _recorded_cosmology(table: Table) -> FLRW:
-    """Return the cosmology that a catalogue was made with, the default one where it records none."""
+def recorded_cosmology(table: Table) -> FLRW:
+    """Return the cosmology that a catalogue was made with.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The catalogue.
+
+    Returns
+    -------
+    FLRW
+        The one it records, without radiation; the default one where it records none.
+    """
     about = table.meta.get("sc_lab")
     said = about.get("cosmology") if isinstance(about, Mapping) else None
     parts = [said.get(name) for name in ("H0", "Om0", "Ode0")] if isinstance(said, Mapping) else [None]

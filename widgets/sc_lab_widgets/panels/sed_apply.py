@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 import ipywidgets as ui
 
 from sc_lab.errors import InputError, ScLabError
-from sc_lab.session.refitting import _recorded_cosmology as recorded_cosmology
-from sc_lab.session.refitting import refit_seds, sed_rows
+from sc_lab.session.refitting import recorded_cosmology, refit_seds, sed_rows
 from sc_lab_widgets._cells import close_tree
 
 if TYPE_CHECKING:
