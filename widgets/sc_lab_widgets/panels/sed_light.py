@@ -10,8 +10,7 @@ import numpy as np
 from sc_lab.catalog import values
 from sc_lab.clumps.sed_fits import usable_bands
 from sc_lab.cosmology import default_cosmology
-from sc_lab.session.refitting import _recorded_cosmology as recorded_cosmology
-from sc_lab.session.refitting import catalog_fluxes
+from sc_lab.session.refitting import catalog_fluxes, recorded_cosmology
 
 if TYPE_CHECKING:
     from astropy.table import Table
