@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ ! -x $(BIN)/python ]; then $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; fi
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[widgets,test]"
+	@echo "compiling what is compiled once..."; $(BIN)/python -m sc_lab prepare || echo "it will be compiled at first use" >&2
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the tour (LAB_ARGS="--no-browser" and the like are passed on)

@@ -124,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     telling.add_argument("path", type=Path, help="project or catalogue")
     telling.set_defaults(run=_info)
 
+    preparing = commands.add_parser(
+        "prepare", help="compile what is compiled at first use, so that no first click waits; once after installing"
+    )
+    preparing.set_defaults(run=_prepare)
+
     library = commands.add_parser("library", help="check a stellar library, or make one of raw BPASS files")
     ways = library.add_subparsers(required=True, metavar="what")
     checking = ways.add_parser("check", help="say what a grid holds, and whether it can be trusted")
@@ -355,6 +360,32 @@ def _about_clumps(session: Session) -> Iterator[str]:
 
 
 # ---- library ---------------------------------------------------------------------------
+def _prepare(_: argparse.Namespace) -> int:
+    """Compile every loop into the caches of this machine."""
+    import time
+
+    import numpy as np
+
+    from sc_lab import photometry
+    from sc_lab.sed import fit_photometry
+    from sc_lab.simulations import friends_of_friends
+
+    def galaxy() -> None:
+        fit_photometry(flux, 0.1 * flux, bands, 2.0, sfh="continuity", max_steps=50, rng=1)
+
+    flux, bands = np.array([1.0, 2.0, 3.0]), ("F115W", "F200W", "F444W")
+    for name, compile_it in (
+        ("size and flux fits", photometry.prepare),
+        ("SED fits of clusters", lambda: fit_photometry(flux, 0.1 * flux, bands, 2.0, rng=1)),
+        ("SED fits of galaxies", galaxy),
+        ("friends-of-friends", lambda: friends_of_friends(np.eye(3), 1.0)),
+    ):
+        start = time.perf_counter()
+        compile_it()
+        _say(f"{name}: ready after {time.perf_counter() - start:.1f} s")
+    return 0
+
+
 def _check_library(options: argparse.Namespace) -> int:
     from sc_lab.sed.checking import check_library
 

@@ -307,3 +307,14 @@ def test_library_check_refuses_in_one_sentence(tmp_path: Path, capsys: pytest.Ca
     assert not answer.out
     assert answer.err.startswith("sc-lab: notes.fits cannot be read as a FITS grid")
     assert answer.err.count("\n") == 1
+
+
+def test_prepare_compiles_every_stage_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "size and flux fits",
+        "SED fits of clusters",
+        "SED fits of galaxies",
+        "friends-of-friends",
+    ]
