@@ -103,6 +103,8 @@ def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
             f"{n_seen} of the bands fitted {'is a detection' if n_seen == 1 else 'are detections'}: the posterior is "
             "mostly the prior, and fits of the whole list leave this clump out"
         )
+    if "age" not in fit.samples:
+        out.append("a history in bins has no onset: the age shown is that of the mean star, by mass")
     if light.unknown:
         out.append(f"no filter curve, so left out: {', '.join(light.unknown)}")
     return [*out, *(str(words) for words in fit.cautions)]
