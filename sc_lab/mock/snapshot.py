@@ -152,7 +152,9 @@ class _Maker:
             centre = self._free(6.0 * scale)
             drift = 15.0 * self.rng.standard_normal(3)
             self._sphere("dm", count, self.m_dm, scale, centre, drift, total=mass)
-            self._gas(count, 0.5 * scale, centre, drift, total=mass)
+            # In some haloes the gas has cooled and sunk in, in others not yet: two mean densities.
+            shrunk = 0.15 if self.rng.uniform() < 0.5 else 0.6
+            self._gas(count, shrunk * scale, centre, drift, total=mass)
             self.haloes.append({"n_dm": count, "mass_dm": mass, "scale": scale, "centre": centre, "drift": drift})
 
     def add_clusters(self, n: int, n_inside: int, kinds: tuple[float, float, float]) -> None:
