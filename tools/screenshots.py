@@ -64,6 +64,7 @@ def main() -> None:
             ("histograms", "histograms"),
             ("density–size", "density_size"),
             ("mass function", "mass_function"),
+            ("SED", "sed"),
         ):
             browser.kernel_exec(f"wb.controls.view.value = {view!r}")
             shoot(browser, name)
