@@ -96,6 +96,8 @@ class SedPanel(Panel):
         self._following = False
         self._light: Light | None = None
         self._drawn: tuple[Any, ...] | None = None
+        self._lines: list[str] = []
+        self._behind: tuple[Light, Choice] | None = None
         self._judged: dict[Any, Any] = {}
         self._given = source if isinstance(source, SedFit) else None
         if self._given is not None:
@@ -259,7 +261,8 @@ class SedPanel(Panel):
         elif name.startswith(BAND) and self._id:
             self._guarded(lambda: self.toggle(change["owner"].description))
             return
-        super()._view_changed(change)
+        self._paint(self._guarded_refresh)
+        self.refine()
 
     @property
     def _standing(self) -> SedSettings:
@@ -288,6 +291,7 @@ class SedPanel(Panel):
             change()
         if pane is not None:
             pane.flush()
+        self._catch_up()
 
     # ---- updates -----------------------------------------------------------------------------
     def _pivots_of(self, light: Light) -> np.ndarray:
@@ -312,7 +316,7 @@ class SedPanel(Panel):
             self._show_nothing()
             return
         choice = self.choice
-        self._follow(light, choice)
+        self._behind = (light, choice)
         state = (light.key, light.mu, choice)
         if self._drawn == state:
             return
@@ -418,12 +422,20 @@ class SedPanel(Panel):
             title.text = text
 
     def _say(self, lines: list[str]) -> None:
-        value = as_html(lines)
+        self._lines = lines
+
+    def _catch_up(self) -> None:
+        """Bring texts and controls up to date: each is a message of its own, so they go behind that of the figures."""
+        if self._behind is not None:
+            (light, choice), self._behind = self._behind, None
+            self._follow(light, choice)
+        value = as_html(self._lines)
         if self._words.value != value:
             self._words.value = value
 
     def _refine(self) -> None:
-        """Have the tables of the other clumps made while nothing else happens."""
+        """Write the texts, and have the tables of the other clumps made while nothing else happens."""
+        self._catch_up()
         population, choice = self.host.population, self.choice.spare()
         wanted = (population.catalog, choice)
         if self._prepared is not None and self._prepared[0] is wanted[0] and self._prepared[1] == choice:
