@@ -805,7 +805,7 @@ def _propose(
 ) -> None:  # fmt: skip
     """Draw points from the cells, with log (prior density over proposal density) in ``weight``.
 
-    A tenth of the draws goes to cells in proportion to the root of their mass, lest one be underrated. In a cell the
+    A quarter of the draws goes to cells in proportion to the root of their mass, lest one be underrated. In a cell the
     density follows the slope along each axis.
     """
     share = np.empty(n_cell)
@@ -818,7 +818,7 @@ def _propose(
         total += share[i]
         total_root += math.sqrt(share[i])
     for i in range(n_cell):
-        share[i] = 0.9 * share[i] / total + 0.1 * math.sqrt(share[i]) / total_root
+        share[i] = 0.75 * share[i] / total + 0.25 * math.sqrt(share[i]) / total_root
     offset = next_uniform(stream)
     cell = 0
     reached = share[0]

@@ -250,4 +250,7 @@ def run_source(
 
 
 def prepare() -> None:
-    """Compile the loops and keep them on disk, so that the first fit does not wait."""
+    """Compile the loops and keep them on disk, so that the first fit of later sessions does not wait ten seconds."""
+    from sc_lab.sed.fitting import fit_photometry
+
+    fit_photometry([1.0, 2.0], [1.0, 1.0], ["F150W", "F200W"], 2.0, n_draws=10, rng=1)
