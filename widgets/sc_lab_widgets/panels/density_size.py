@@ -23,6 +23,7 @@ from sc_lab.population import QUANTITIES
 from sc_lab.reference import CONTOURS, contours
 from sc_lab_widgets._figures import LIVE, PlanePlot, legend_below, limits, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
+from sc_lab_widgets._simulated import SimulatedLayer, simulated_catalog
 from sc_lab_widgets._style import GREY, VERMILION
 from sc_lab_widgets._symbols import CANDIDATE, FIELDS, LOCAL, SEQUENTIAL
 
@@ -49,6 +50,9 @@ class DensitySizePanel(Panel):
     colourings : tuple of str, optional
         Several of ``field``, ``mu``, ``age_onset``, ``dynamical_age`` side by side; by default
         one, chosen by a control.
+    simulated : Table, sequence or mapping of Table, optional
+        Simulated clusters to draw along, from `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`.
+        They are not part of the population: no slider moves them.
     **options : Any
         As for `Panel`.
     """
@@ -56,8 +60,12 @@ class DensitySizePanel(Panel):
     title = "Density–size plane"
     settings = ("size_threshold", "lens_model", "within")
 
-    def __init__(self, source: Any = None, *, colourings: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(
+        self, source: Any = None, *, colourings: tuple[str, ...] = (), simulated: Any = None, **options: Any
+    ) -> None:
         self.colourings = tuple(colourings)
+        catalog = simulated_catalog(simulated)
+        self.simulated = None if catalog is None else SimulatedLayer(catalog)
         super().__init__(source, **options)
 
     @classmethod
@@ -99,6 +107,12 @@ class DensitySizePanel(Panel):
         """Return limits of the axes, with room for local populations, smaller than what lensing resolves."""
         planes = self.host.sources.planes
         (x0, x1), (y0, y1) = (limits(planes[name], log=True, tail=0.002) for name in ("r_eff", "sigma_mass"))
+        if self.simulated is not None and len(self.simulated.mass):
+            (a0, a1), (b0, b1) = (
+                limits(values, log=True)
+                for values in (self.simulated.r_eff, self.simulated.sigma(self.host.population.settings.within))
+            )
+            x0, x1, y0, y1 = min(x0, a0), max(x1, a1), min(y0, b0), max(y1, b1)
         return (min(x0, 0.5), max(x1, 60.0)), (min(y0, 5.0), max(y1, 8e5))
 
     def _frame(self) -> None:
@@ -135,6 +149,8 @@ class DensitySizePanel(Panel):
                     legend_label=_SHORT.get(population, label),
                 )
             )
+        if self.simulated is not None:
+            self.simulated.draw(plot)
         plot.text(
             "x",
             "y",
@@ -193,6 +209,8 @@ class DensitySizePanel(Panel):
         )
         plot.add_layout(bar, "right")
         legend_below(plot)
+        if self.simulated is not None:
+            plot.legend[0].ncols = 3
         self.candidates.append(plane.candidates)
         self.bars.append(bar)
         self.figures[name] = plot
@@ -223,6 +241,8 @@ class DensitySizePanel(Panel):
         if getattr(self, "_state", None) == state:
             return
         self._state = state
+        if self.simulated is not None:
+            self.simulated.fill(settings.within)
         radius = np.array([0.1, 1e4])
         lines = [constant_mass_line(mass, radius, within=settings.within) for mass in _LINES]
         self.mass_lines.data = {

@@ -1,0 +1,148 @@
+"""The layer of simulated clusters in a plane of size and density: a symbol for each state, drawn once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from astropy.table import Table
+from bokeh.models import ColumnDataSource, HoverTool
+
+from sc_lab.density_size import surface_density
+from sc_lab.errors import InputError
+from sc_lab.simulations import STATES, as_catalog, stack_catalogs
+from sc_lab_widgets._style import GREY, SKY, VERMILION
+
+if TYPE_CHECKING:
+    from bokeh.models import GlyphRenderer
+    from bokeh.plotting import figure
+
+__all__ = ["LOOKS", "SimulatedLayer", "simulated_catalog"]
+
+#: Marker, colour, whether it is filled, and size [px] of each state of a simulated cluster.
+LOOKS: Final[dict[str, tuple[str, str, bool, int]]] = {
+    "virialised": ("diamond", VERMILION, True, 9),
+    "bound": ("inverted_triangle", SKY, False, 8),
+    "unbound": ("cross", GREY, False, 9),
+}
+_COLUMNS = ("r_eff", "sigma_mass", "id", "field", "virial_ratio", "row")
+
+
+def simulated_catalog(given: Any) -> Any:
+    """Return simulated clusters as one catalogue, or None for none.
+
+    Parameters
+    ----------
+    given : Table, sequence or mapping of Table, or None
+        From `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`; the keys of a mapping are names.
+
+    Returns
+    -------
+    QTable or None
+        A checked catalogue with a column ``state``.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return stack_catalogs([as_catalog(table, field=str(name)) for name, table in given.items() if len(table)])
+    if isinstance(given, Table):
+        return given if "state" in given.colnames else as_catalog(given)
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        return stack_catalogs([simulated_catalog(table) for table in given if len(table)])
+    msg = f"simulated is a {type(given).__name__}; give the table of measure_clusters or as_catalog, or several of them"
+    raise InputError(msg)
+
+
+class SimulatedLayer:
+    """Simulated clusters in a plane, by state.
+
+    Attributes
+    ----------
+    sources : dict of str to ColumnDataSource
+        What is drawn, by state.
+    r_eff, mass : ndarray
+        Of all clusters [pc, Msun].
+    """
+
+    def __init__(self, catalog: Any = None) -> None:
+        self.sources = {
+            state: ColumnDataSource({name: [] for name in _COLUMNS}, name=f"simulated, {state}") for state in STATES
+        }
+        self.renderers: list[GlyphRenderer] = []
+        self.take(catalog)
+
+    def take(self, catalog: Any) -> None:
+        """Take other clusters; `fill` shows them.
+
+        Parameters
+        ----------
+        catalog : QTable or None
+            With ``r_eff``, ``mass`` and ``state``.
+        """
+        if catalog is None or not len(catalog):
+            self.r_eff = self.mass = np.empty(0)
+            self.state = self.ids = self.fields = np.empty(0, dtype=str)
+            self.ratio = np.empty(0)
+            return
+        self.r_eff, self.mass = (np.asarray(catalog[name].value, dtype=float) for name in ("r_eff", "mass"))
+        self.state, self.ids, self.fields = (np.asarray(catalog[name], dtype=str) for name in ("state", "id", "field"))
+        self.ratio = np.ma.filled(np.ma.asarray(catalog["virial_ratio"]), np.nan)
+
+    def sigma(self, within: str = "half") -> np.ndarray:
+        """Return the surface density of every cluster.
+
+        Parameters
+        ----------
+        within : {"half", "total"}
+            Convention of the surface density.
+
+        Returns
+        -------
+        ndarray
+            In Msun/pc2.
+        """
+        if not len(self.mass):
+            return np.empty(0)
+        return np.asarray(surface_density(self.mass, self.r_eff, within=within).value)
+
+    def draw(self, plot: figure, *, legend: str = "simulated, ") -> None:
+        """Draw the layer; it lies with the data that sliders do not change.
+
+        Parameters
+        ----------
+        plot : figure
+            The plane, effective radius along, surface density up.
+        legend : str
+            What stands before the state in the legend.
+        """
+        for state, (marker, colour, filled, size) in LOOKS.items():
+            drawn = plot.scatter(
+                "r_eff", "sigma_mass", source=self.sources[state], marker=marker, size=size, line_width=1.4,
+                line_color=colour, fill_color=colour if filled else None, fill_alpha=0.85, line_alpha=0.95,
+                legend_label=f"{legend}{state}",
+            )  # fmt: skip
+            self.renderers.append(drawn)
+        tips = [("simulated", "@id"), ("field", "@field"), ("|U|/K", "@virial_ratio{0.00}")]
+        tips += [("R [pc]", "@r_eff{0.0}"), ("Σ [M☉ pc⁻²]", "@sigma_mass{0.}")]
+        plot.add_tools(HoverTool(renderers=self.renderers[-len(LOOKS) :], tooltips=tips, limit=1))
+
+    def fill(self, within: str = "half") -> None:
+        """Show the clusters.
+
+        Parameters
+        ----------
+        within : {"half", "total"}
+            Convention of the surface density.
+        """
+        sigma = self.sigma(within)
+        for state, source in self.sources.items():
+            rows = np.flatnonzero(self.state == state)
+            source.data = {
+                "r_eff": self.r_eff[rows],
+                "sigma_mass": sigma[rows],
+                "id": self.ids[rows].tolist(),
+                "field": self.fields[rows].tolist(),
+                "virial_ratio": self.ratio[rows],
+                "row": rows,
+            }
