@@ -46,7 +46,7 @@ def shoot(browser: Browser, name: str) -> None:
 
 
 def main() -> None:
-    """Open both demonstrations and photograph each view."""
+    """Open the demonstrations and photograph each view."""
     OUT.mkdir(parents=True, exist_ok=True)
     with Browser(size=(1560, 1900)) as browser:
         browser.run([IMAGES], figures=len(OVERVIEW) + 4)
@@ -64,7 +64,6 @@ def main() -> None:
             ("histograms", "histograms"),
             ("density–size", "density_size"),
             ("mass function", "mass_function"),
-            ("SED", "sed"),
         ):
             browser.kernel_exec(f"wb.controls.view.value = {view!r}")
             shoot(browser, name)
@@ -72,6 +71,14 @@ def main() -> None:
         browser.theme(dark=True)
         browser.pause(2)
         shoot(browser, "overview_dark")
+    with Browser(size=(1560, 1900)) as browser:
+        browser.run([CELL], figures=len(OVERVIEW))
+        # A young cluster with a bright spectrum.
+        browser.kernel_exec("p = wb.population; ages = p.catalog['age_onset'].value; mag = p.catalog['mag_f200w'].value")
+        browser.kernel_exec("row = int((mag + 99 * ~(p.candidate & (ages < 30))).argmin()); wb.host.select([row])")
+        browser.kernel_exec("wb.controls.view.value = 'SED'")
+        browser.pause(4)
+        shoot(browser, "sed")
 
 
 if __name__ == "__main__":

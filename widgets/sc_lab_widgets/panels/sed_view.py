@@ -195,6 +195,7 @@ class SedView:
             "sed_sfh", "Star formation", "look-back time [Myr]", "SFR [M☉ / yr]", height=230, x_log=True,
             x_range=Range1d(1.0, 13_000.0), y_range=Range1d(0.0, 1.0),
         )  # fmt: skip
+        plot.yaxis.formatter.power_limit_low = -5  # 0.002 reads better than 2.000e-3
         plot.varea("x", "low", "high", source=self.history, fill_color=_BAND, fill_alpha=0.35, legend_label="68 %")
         plot.line("x", "y", source=self.history, line_color=_MODEL, line_width=2, legend_label="median")
         plot.line(
