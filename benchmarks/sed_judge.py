@@ -34,7 +34,7 @@ def make_source(case, seed):
     return model, flux + error * rng.standard_normal(len(bands)), error
 
 
-def run(case, n_live, n_eff, seed):
+def run(case, n_live, n_eff, seed, *, log_age):
     """Fit one case with both engines; print and return CPU seconds and what they find."""
     from sc_lab.sed import fit_photometry
     from sc_lab.sed.judging import compare, judge
@@ -47,7 +47,7 @@ def run(case, n_live, n_eff, seed):
     warm = time.process_time()
     fit = fit_photometry(flux, error, bands, z, model=model, rng=seed)
     ours, first = time.process_time() - warm, warm - begin
-    judged = judge(fit, n_live=n_live, n_eff=n_eff, rng=seed)
+    judged = judge(fit, n_live=n_live, n_eff=n_eff, log_age=log_age, rng=seed)
     theirs = judged.meta["cpu_seconds"]
     table = compare(fit, judged)
     print(f"\n{title}: z = {z:g}, {len(bands)} bands, truth {truth}")
@@ -77,10 +77,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-live", type=int, default=2000)
     parser.add_argument("--n-eff", type=int, default=0, help="effective draws that nautilus goes on for; bagpipes: 0")
+    parser.add_argument("--log-age", action="store_true", help="bagpipes samples log age; draws are weighted back")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of cases, from 0")
     chosen = parser.parse_args()
-    found = [run(CASES[k], chosen.n_live, chosen.n_eff, chosen.seed + k) for k in chosen.cases]
+    found = [run(CASES[k], chosen.n_live, chosen.n_eff, chosen.seed + k, log_age=chosen.log_age) for k in chosen.cases]
     ours, theirs = (np.array([each[k] for each in found]) for k in (0, 1))
     worst = {name: max(abs(each[2].get(name, 0.0)) for each in found) for name in NAMES}
     print(

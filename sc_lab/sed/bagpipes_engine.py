@@ -110,7 +110,8 @@ def fit_with_bagpipes(
     n_live : int, optional
         Live points. bagpipes' own default is 400; with a prior flat in age, where stars younger than 10 Myr fill a
         thousandth of the volume, so few miss the young solution and yet state a small error of the evidence. More
-        make that rarer, not impossible: look at chi-squared and at the effective draws.
+        make that rarer, not impossible: look at chi-squared and at the effective draws, or let `judge` sample ages
+        evenly in their logarithm.
     n_eff : int, optional
         Effective draws that nautilus goes on for after it has explored; 0, as in bagpipes, stops there.
     n_draws : int, optional

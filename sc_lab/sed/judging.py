@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sc_lab.errors import InputError
 from sc_lab.sed._bagpipes_process import Report
 from sc_lab.sed._continuity import StudentT
 from sc_lab.sed.bagpipes_engine import fit_with_bagpipes
+from sc_lab.sed.priors import LogUniform, Priors, Uniform
 from sc_lab.sed.results import SedFit, SedFits
 
 __all__ = ["Judging", "compare", "judge", "open_judge"]
@@ -31,6 +33,7 @@ def judge(
     sampler: str = "nautilus",
     n_eff: int = 0,
     n_draws: int = 1000,
+    log_age: bool = False,
     rng: np.random.Generator | int | None = None,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[Report], None] | None = None,
@@ -52,6 +55,10 @@ def judge(
         Effective draws that nautilus goes on for after it has explored.
     n_draws : int, optional
         Draws that are returned.
+    log_age : bool, optional
+        Whether bagpipes samples ages evenly in their logarithm where the prior is flat in age, and the draws are
+        given weights afterwards that restore the prior. It finds young solutions that no number of live points
+        in reach finds otherwise; it is no longer the run that a paper with the flat prior quotes.
     rng : Generator or int, optional
         Source of randomness or its seed.
     progress : callable, optional
@@ -98,7 +105,7 @@ def judge(
         first.bands,
         np.array([other.z for other in many]),
         model=first.model,
-        priors=[other.priors for other in many],
+        priors=[_in_log_age(other.priors) if log_age else other.priors for other in many],
         continuity=None if steps is None else StudentT(scale=steps["scale"], limit=steps["high"]),
         sampler=sampler,
         n_live=n_live,
@@ -115,7 +122,36 @@ def judge(
         cancel=cancel,
         executor=executor,
     )
+    if log_age and isinstance(found, SedFits):
+        found = SedFits([_restored(each, other.priors) for each, other in zip(found, many, strict=True)])
     return next(iter(found)) if isinstance(fit, SedFit) and isinstance(found, SedFits) else found
+
+
+def _in_log_age(priors: Priors) -> Priors:
+    """Return priors that are even in the logarithm of the age instead of in the age."""
+    age = priors.age
+    return replace(priors, age=LogUniform(max(age.low, 1.0), age.high)) if isinstance(age, Uniform) else priors
+
+
+def _restored(judged: SedFit, priors: Priors) -> SedFit:
+    """Return a fit with a prior even in the logarithm of the age as one with the prior that was meant."""
+    sampled = judged.priors.age
+    if sampled == priors.age or "age" not in judged.samples:
+        return judged
+    ages = judged.samples["age"]
+    log_weight = priors.age.log_density(ages) - sampled.log_density(ages)
+    top = float(log_weight.max())
+    weight = np.exp(log_weight - top)
+    share = float(weight.sum() ** 2 / (weight.size * (weight**2).sum()))
+    return replace(
+        judged,
+        weights=weight,
+        priors=priors,
+        # The evidence of the one prior over that of the other is the mean of their ratio over the draws.
+        log_evidence=judged.log_evidence + top + math.log(float(weight.mean())),
+        ess=judged.ess * share,
+        meta={**judged.meta, "ages_sampled": "evenly in the logarithm, weighted back"},
+    )
 
 
 def compare(fit: SedFit, judged: SedFit) -> Table:
@@ -170,7 +206,7 @@ def _said(fit: SedFit, judged: SedFit) -> tuple[str, ...]:
     if judged.best_chi2 > fit.best_chi2 + _MISSED:
         said.append(
             f"the judge's best model has chi2 = {judged.best_chi2:.1f}, the fit's {fit.best_chi2:.1f}: the sampler "
-            "missed the better solution; give it more live points"
+            "missed the better solution; give log_age=True, or more live points"
         )
     return tuple(said)
 
@@ -282,6 +318,7 @@ def open_judge(
     sampler: str = "nautilus",
     n_eff: int = 0,
     n_draws: int = 1000,
+    log_age: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> Judging:
     """Start judging a fit in the background.
@@ -290,7 +327,7 @@ def open_judge(
     ----------
     fit : SedFit
         What is to be judged.
-    n_live, sampler, n_eff, n_draws, rng
+    n_live, sampler, n_eff, n_draws, log_age, rng
         As in `judge`.
 
     Returns
@@ -305,5 +342,5 @@ def open_judge(
     (0.41, '21,300 models computed, about 41 %')
     >>> compare(fit, work.result())  # doctest: +SKIP
     """
-    options = {"n_live": n_live, "sampler": sampler, "n_eff": n_eff, "n_draws": n_draws, "rng": rng}
+    options = {"n_live": n_live, "sampler": sampler, "n_eff": n_eff, "n_draws": n_draws, "log_age": log_age, "rng": rng}
     return Judging(fit, options)

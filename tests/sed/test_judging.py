@@ -13,7 +13,7 @@ from sc_lab.sed._bagpipes_process import Report
 from sc_lab.sed.fitting import fit_photometry
 from sc_lab.sed.judging import compare, judge, open_judge
 from sc_lab.sed.model import SedModel
-from sc_lab.sed.priors import Priors
+from sc_lab.sed.priors import LogUniform, Priors
 from sc_lab.sed.results import SedFit, SedFits
 from sc_lab.sed.spectra import model_fluxes
 
@@ -92,6 +92,30 @@ def test_the_judge_is_given_the_same_data_and_priors(monkeypatch):
     assert [each.z for each in both] == [2.0, 3.0]
     assert calls[1]["shape_err"] is None
     assert len(judge(SedFits([]))) == 0
+
+
+def test_ages_sampled_in_their_logarithm_are_weighted_back_to_the_flat_prior(monkeypatch):
+    """The truth is closed: ages drawn from the log-uniform prior itself become the flat prior, with evidence one."""
+    low, high, n = 2.0, 200.0, 4000
+    ages = low * (high / low) ** ((np.arange(n) + 0.5) / n)
+    asked = []
+
+    def engine(flux, flux_err, bands, z, *, priors, **_):
+        asked.extend(priors)
+        drawn = make_fit(samples={"age": ages}, weights=np.ones(n), priors=priors[0], log_evidence=-10.0, ess=4000.0)
+        return SedFits([drawn])
+
+    monkeypatch.setattr(judging, "fit_with_bagpipes", engine)
+    flat = Priors(age=(low, high))
+    judged = judge(make_fit(priors=flat), log_age=True)
+    assert asked[0].age == LogUniform(low, high)
+    assert judged.priors == flat
+    # Midpoints of 4000 steps: the sums are exact to their square.
+    np.testing.assert_allclose(judged.quantile("age", [0.16, 0.5, 0.84]), flat.age.ppf([0.16, 0.5, 0.84]), rtol=2e-3)
+    assert judged.log_evidence == pytest.approx(-10.0, abs=1e-4)
+    # Weights in proportion to age: (mean age)^2 over mean age^2 of log-uniform ages.
+    expected = 2 * (high - low) ** 2 / (np.log(high / low) * (high**2 - low**2))
+    assert judged.ess == pytest.approx(4000 * expected, rel=1e-3)
 
 
 def test_fits_of_other_models_are_not_judged_together():
