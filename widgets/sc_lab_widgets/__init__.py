@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.picker import ClumpPicker
     from sc_lab_widgets.panels.psf_stars import PsfStars
     from sc_lab_widgets.panels.sed import SedPanel
+    from sc_lab_widgets.panels.simulation import SimulationPanel
     from sc_lab_widgets.panels.size_magnitude import SizeMagnitudePanel
     from sc_lab_widgets.panels.table import TablePanel
     from sc_lab_widgets.workbench import Workbench
@@ -32,6 +33,7 @@ __all__ = [
     "MassFunctionPanel",
     "PsfStars",
     "SedPanel",
+    "SimulationPanel",
     "SizeMagnitudePanel",
     "TablePanel",
     "Workbench",
@@ -63,6 +65,7 @@ _HOME = {
     "MassFunctionPanel": "sc_lab_widgets.panels.mass_function",
     "PsfStars": "sc_lab_widgets.panels.psf_stars",
     "SedPanel": "sc_lab_widgets.panels.sed",
+    "SimulationPanel": "sc_lab_widgets.panels.simulation",
     "SizeMagnitudePanel": "sc_lab_widgets.panels.size_magnitude",
     "TablePanel": "sc_lab_widgets.panels.table",
     "Workbench": "sc_lab_widgets.workbench",
