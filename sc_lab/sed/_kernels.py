@@ -670,7 +670,7 @@ def fit_source(
             )
             score[n_cell] = _score(value[n_cell], slope, bend, n_cell)
             n_cell += 1
-    tolerance = 1.0
+    tolerance = 1.5
     while True:
         n_cell = _refine(
             n_cell, low, high, volume, value, score, slope, bend, done, tolerance, 3e-4, 16, data, n_band, grid, mass, work
