@@ -220,7 +220,7 @@ class _Maker:
                 raise InputError(msg)
             per_side = max(int(np.ceil(left ** (1 / 3))), 1)
             cells = self.rng.permutation(per_side**3)[:left]
-            at = np.stack(np.unravel_index(cells, (per_side,) * 3), axis=1) + self.rng.uniform(0.2, 0.8, (left, 3))
+            at = np.stack(np.unravel_index(cells, (per_side,) * 3), axis=1) + self.rng.uniform(0.0, 1.0, (left, 3))
             rows = {"position": at * self.box / per_side, "velocity": 5.0 * self.rng.standard_normal((left, 3))}
             rows["mass"] = np.full(left, self.m_dm if kind == "dm" else self.m_baryon)
             if kind == "gas":

@@ -56,6 +56,8 @@ _TYPES = {"stars": "stars", "gas": "gas", "dm": "dark matter"}
 _LINKED = [("gas", 0), ("dark matter", 1), ("stars", 4)]
 #: Particles beyond which the groups are not found anew at every step of a drag, and never while the notebook waits.
 _WHILE_DRAGGING, _AT_ONCE = 400_000, 3_000_000
+#: With fewer particles on the map its cells are three times as wide.
+_FEW = 60_000
 #: Stars of the current group that are drawn.
 _DOTS = 3000
 _HELP = (
@@ -156,12 +158,12 @@ class SimulationPanel(Shown):
             ),
             b=LiveSlider(
                 0.2, 0.05, 0.8, 0.02, label="b", log=True, format=".3f",
-                hint="linking length over the mean separation", layout={"width": "300px"},
+                hint="linking length over the mean separation", layout={"width": "340px"},
             ),
             min_members=LiveSlider(
                 100.0, 10.0, 5000.0, 0.02, label="more than", unit="members", log=True, format=".0f",
                 hint="stars of a group, or its dark-matter particles where dark matter alone is linked",
-                layout={"width": "330px"},
+                layout={"width": "430px"},
             ),
             axis=ui.Dropdown(
                 options=list(AXES), value="z", description="seen along", tooltip="line of sight (A)", style=wide,
@@ -518,6 +520,9 @@ class SimulationPanel(Shown):
             return
         self._drawn = state
         image = count_in_cells(self._positions(), extent, (CELLS, CELLS), axis=controls.axis.value)
+        if image.sum() < _FEW:
+            # Lone particles in cells of a screen pixel would hardly be seen.
+            image = image.reshape(CELLS // 3, 3, CELLS // 3, 3).sum(axis=(1, 3))
         first, second = AXES[controls.axis.value]
         self.view.label_axes(("xyz"[first], "xyz"[second]))
         words = f"{self.snapshot.name} · z = {self.snapshot.header.redshift:.4g} · {_TYPES[controls.shown.value]}"
