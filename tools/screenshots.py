@@ -74,7 +74,9 @@ def main() -> None:
     with Browser(size=(1560, 1900)) as browser:
         browser.run([CELL], figures=len(OVERVIEW))
         # A young cluster with a bright spectrum.
-        browser.kernel_exec("p = wb.population; ages = p.catalog['age_onset'].value; mag = p.catalog['mag_f200w'].value")
+        browser.kernel_exec(
+            "p = wb.population; ages = p.catalog['age_onset'].value; mag = p.catalog['mag_f200w'].value"
+        )
         browser.kernel_exec("row = int((mag + 99 * ~(p.candidate & (ages < 30))).argmin()); wb.host.select([row])")
         browser.kernel_exec("wb.controls.view.value = 'SED'")
         browser.pause(4)

@@ -32,7 +32,7 @@ __all__ = ["Draws", "compiled", "grid_for", "mass_tables", "prepare", "run_sourc
 N_IMPORTANCE = 6000
 WANTED_ESS = 1000.0
 #: Memory that grids may keep [bytes].
-_KEEP_BYTES = 200_000_000
+_KEEP_BYTES = 120_000_000
 
 _grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
 _lock = threading.Lock()

@@ -173,7 +173,7 @@ class BandTables:
 _LOCK = threading.RLock()
 _KEPT: OrderedDict[str, BandTables] = OrderedDict()
 _BUILDING: dict[str, threading.Lock] = {}
-_limit = 250_000_000
+_limit = 120_000_000
 
 
 def set_memory_limit(n_bytes: int) -> None:
