@@ -157,13 +157,13 @@ class SimulationPanel(Shown):
                 tooltip="what is linked; the other types are attached", layout={"width": "210px"},
             ),
             b=LiveSlider(
-                0.2, 0.05, 0.8, 0.02, label="b", log=True, format=".3f",
-                hint="linking length over the mean separation", layout={"width": "340px"},
+                0.2, 0.05, 0.8, 0.02, label="linking length b", log=True, format=".3f",
+                hint="linking length over the mean separation", layout={"width": "330px"},
             ),
             min_members=LiveSlider(
-                100.0, 10.0, 5000.0, 0.02, label="more than", unit="members", log=True, format=".0f",
+                100.0, 10.0, 5000.0, 0.02, label="more members than", log=True, format=".0f",
                 hint="stars of a group, or its dark-matter particles where dark matter alone is linked",
-                layout={"width": "430px"},
+                layout={"width": "350px"},
             ),
             axis=ui.Dropdown(
                 options=list(AXES), value="z", description="seen along", tooltip="line of sight (A)", style=wide,
