@@ -51,7 +51,7 @@ class MockSnapshot(Snapshot):
 
 
 def make_snapshot(
-    seed: Any = 1,
+    seed: Any = None,
     *,
     n_side: int = 48,
     n_clusters: int = 60,
@@ -65,8 +65,8 @@ def make_snapshot(
 
     Parameters
     ----------
-    seed : seed or Generator
-        Source of everything random.
+    seed : seed or Generator, optional
+        Source of everything random; without one always the same box, that of 1.
     n_side : int
         Cube root of the number of dark-matter particles; there are as many gas cells and stars together.
     n_clusters, n_haloes : int
@@ -106,7 +106,7 @@ def make_snapshot(
     if len(kinds) != len(KINDS) or min(kinds) < 0 or not np.isclose(sum(kinds), 1):
         msg = f"kinds is {kinds}; give three shares that add up to 1: {', '.join(KINDS)}"
         raise InputError(msg)
-    made = _Maker(np.random.default_rng(seed), n_side, redshift)
+    made = _Maker(np.random.default_rng(1 if seed is None else seed), n_side, redshift)
     made.add_haloes(n_haloes)
     made.add_clusters(n_clusters, round(in_halo * n_clusters), kinds)
     made.fill()

@@ -9,7 +9,21 @@ __all__ = ["add_counts", "compiled"]
 
 
 def add_counts(position: Any, first: int, second: int, corner: Any, per_length: Any, weights: Any, out: Any) -> None:
-    """Add particles, or their weights where there are any, to the cells of a picture; those outside are left out."""
+    """Add particles to the cells of a picture; those outside are left out.
+
+    Parameters
+    ----------
+    position : ndarray, shape (n, 3)
+        Positions.
+    first, second : int
+        Axes along the picture and up.
+    corner, per_length : ndarray, shape (2,)
+        Lower left corner, and cells in a unit of length.
+    weights : ndarray, shape (n,) or (0,)
+        What is added for each particle; 1 where there are none.
+    out : ndarray, shape (ny, nx)
+        The picture, added to.
+    """
     n_y, n_x = out.shape
     weighted = len(weights) > 0
     for i in range(len(position)):
@@ -21,7 +35,13 @@ def add_counts(position: Any, first: int, second: int, corner: Any, per_length: 
 
 @functools.cache
 def compiled() -> Any:
-    """Return the compiled loop; it holds no lock."""
+    """Return the compiled loop.
+
+    Returns
+    -------
+    callable
+        `add_counts`, compiled at its first call; it holds no lock.
+    """
     import numba
 
     try:

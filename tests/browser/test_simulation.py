@@ -60,7 +60,7 @@ def test_groups_are_clicked_linked_anew_and_looked_at_in_both_themes(lab: Browse
 
     # a slider links anew beside the notebook, and the current group stays
     name = page.kernel_eval("p.current['n_star'].item()")
-    page.slider("linking length b").focus()
+    page.slider("linking b").focus()
     page.press("ArrowRight", times=4)
     page.wait_for_kernel("p.groups.linking_length > 0.3 and not p._runner.running")
     assert abs(page.kernel_eval("p.current['n_star'].item()") - name) < 0.2 * name

@@ -29,6 +29,10 @@ def _truth_of(box, groups, row):
 def test_the_same_seed_gives_the_same_box_and_another_one_another():
     one, two, other = (make_snapshot(seed, n_side=24, n_clusters=4, n_haloes=3) for seed in (5, 5, 6))
     assert np.array_equal(one.stars.code("Coordinates"), two.stars.code("Coordinates"))
+    assert np.array_equal(
+        make_snapshot(n_side=24, n_clusters=4, n_haloes=3).dm.code("Coordinates"),
+        make_snapshot(1, n_side=24, n_clusters=4, n_haloes=3).dm.code("Coordinates"),
+    )
     assert not np.array_equal(one.dm.code("Coordinates"), other.dm.code("Coordinates"))
 
 

@@ -157,11 +157,11 @@ class SimulationPanel(Shown):
                 tooltip="what is linked; the other types are attached", layout={"width": "210px"},
             ),
             b=LiveSlider(
-                0.2, 0.05, 0.8, 0.02, label="linking length b", log=True, format=".3f",
+                0.2, 0.05, 0.8, 0.02, label="linking b", log=True, format=".3f",
                 hint="linking length over the mean separation", layout={"width": "330px"},
             ),
             min_members=LiveSlider(
-                100.0, 10.0, 5000.0, 0.02, label="more members than", log=True, format=".0f",
+                100.0, 10.0, 5000.0, 0.02, label="members >", log=True, format=".0f",
                 hint="stars of a group, or its dark-matter particles where dark matter alone is linked",
                 layout={"width": "350px"},
             ),

@@ -129,7 +129,7 @@ class SimulationView:
             )  # fmt: skip
         plot.scatter(
             "r_eff", "sigma_mass", source=self.observed, size=5, marker="circle", fill_color=CANDIDATE, line_color=None,
-            fill_alpha=0.6, legend_label="observed",
+            fill_alpha=0.9, legend_label="observed",
         )  # fmt: skip
         self.layer.draw(plot, legend="")
         plot.scatter(
