@@ -13,6 +13,7 @@ from sc_lab.simulations import (
     find_groups,
     linking_length_test,
     measure_clusters,
+    read_snapshot,
     stack_catalogs,
 )
 
@@ -123,3 +124,17 @@ def test_a_linking_length_test_can_be_stopped(box):
         linking_length_test(box, "stars")
     with pytest.raises(InputError, match="b is empty"):
         linking_length_test(box, "SP", ())
+
+
+@pytest.mark.real_data
+def test_clusters_of_a_real_box_are_a_catalogue_and_hold_over_a_tenth_of_the_linking_length(real_data):
+    with read_snapshot(real_data / "simulation/arepo_mini/SGP/snap-groupordered_008.hdf5") as snapshot:
+        table = linking_length_test(snapshot, "SGP", min_stars=30)
+        assert table["n"][1:4].tolist() == [5, 5, 5]
+        assert table["n"][4] < 5  # twice the length joins neighbours
+        clusters = measure_clusters(snapshot, find_groups(snapshot, "SGP"), min_stars=30)
+    catalog = as_catalog(clusters, size="projected")
+    assert catalog["age_onset"].mask.all()  # the file has no formation times, so nothing is known
+    assert analyse(catalog).values("sigma_mass") == pytest.approx(
+        catalog["mass"].value / (2 * np.pi * catalog["r_eff"].value ** 2)
+    )

@@ -199,6 +199,9 @@ def test_groups_are_found_beside_the_notebook_and_the_newest_wins(box):
         panel._runner.cancel()
         assert "last search" in panel._status.value
         kept = panel.groups.linking_length
+        # what was stopped is made up for when the answer is asked for
+        assert len(panel.result) > 0
+        assert panel.groups.linking_length == pytest.approx(kept / 1.5)
         panel.controls.b.value = 0.3
         while panel._runner.running:  # noqa: ASYNC110 - a panel has no event to wait for
             await asyncio.sleep(0.02)
@@ -254,6 +257,21 @@ def test_names_from_files_stay_text(panel, tmp_path):
     panel.save(tmp_path / "plane.ecsv", "density_size")
     with pytest.raises(InputError, match="not on the screen"):
         panel.save(tmp_path / "map.png")
+
+
+@pytest.mark.real_data
+def test_a_file_is_opened_and_closed_by_its_path(real_data, tmp_path):
+    path = real_data / "simulation/arepo_mini/SGP/snap-groupordered_008.hdf5"
+    panel = SimulationPanel(path, min_members=30.0)
+    assert "7 groups of SGP" in panel._status.value
+    scope = {}
+    exec(panel.code(), scope)
+    assert same(panel.result, scope["result"])
+    panel.press(Key("]"))
+    assert len(panel.view.members.data["x"]) == panel.current["n_star"]
+    panel.close()
+    with pytest.raises(ValueError, match="invalid group"):  # so h5py says it
+        panel.snapshot.stars.code("Masses")
 
 
 def test_what_is_no_snapshot_is_refused(tmp_path, box):

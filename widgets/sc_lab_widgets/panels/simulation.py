@@ -124,6 +124,7 @@ class SimulationPanel(Shown):
         self._states = np.empty(0, dtype=str)
         self._current = ""
         self._failed: ScLabError | None = None
+        self._found_by: Hashable = None
         self._kept: tuple[str, np.ndarray] | None = None
         self._drawn: tuple[Any, ...] | None = None
         self._pane: BokehPane | None = None
@@ -239,10 +240,13 @@ class SimulationPanel(Shown):
             If the last search could not be made.
         """
         self._runner.wait()
+        if self._failed is None and self._found_by != tuple(self._choice().items()):
+            # A search that was stopped, or that a drag left out.
+            self._search(beside=False)
         if self._failed is not None:
             raise self._failed
         if self._clusters is None:
-            msg = "the search was stopped before it found groups; change a control to begin another"
+            msg = "no groups were found yet; change a control to begin a search"
             raise InputError(msg)
         return self._clusters
 
@@ -298,10 +302,11 @@ class SimulationPanel(Shown):
         self.message.report(error)
         self._say()
 
-    def _take(self, _key: Hashable, found: tuple[Groups, QTable, float]) -> None:
+    def _take(self, key: Hashable, found: tuple[Groups, QTable, float]) -> None:
         """Show what a search has found; the current group stays where another lies in its place."""
         before = self.current
         self.groups, self._clusters, seconds = found
+        self._found_by = key
         self._states = cluster_states(self._clusters)
         self._current = "" if before is None else self._nearest_to(before)
         with self._holding():
