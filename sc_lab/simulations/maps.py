@@ -89,7 +89,7 @@ def count_in_cells(
 
     Notes
     -----
-    At 10^7 points the loop and datashader take the same time; datashader needs seconds to be imported and compiled first.
+    The counts agree; datashader has to be imported and compiled first, which takes seconds at its first use.
     """
     if axis not in AXES:
         msg = f"axis is {axis!r}; give 'x', 'y' or 'z'"
