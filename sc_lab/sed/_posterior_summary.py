@@ -154,14 +154,17 @@ def _cautions(
     probability = float(special.gammaincc(0.5 * n_used, 0.5 * max(draws.best[5], 0.0)))
     if probability < _POOR_FIT:
         said.append(f"no model fits: the best one has chi2 = {draws.best[5]:.1f} in {n_used} bands")
-    lowest = float(grid.live_nodes[0])
+    lowest, highest = float(grid.live_nodes[0]), float(grid.live_nodes[-1])
     if not isinstance(priors.metallicity, Fixed):
-        flat = float(priors.metallicity.cdf(lowest))
-        if flat > 0.01:
-            said.append(
-                f"{100 * flat:.0f} % of the prior of metallicity lies below the library's lowest, {lowest:g} solar, "
-                "where models do not change"
-            )
+        below, above = float(priors.metallicity.cdf(lowest)), 1.0 - float(priors.metallicity.cdf(highest))
+        for flat, where in (
+            (below, f"below the library's lowest, {lowest:g}"),
+            (above, f"above its highest, {highest:g}"),
+        ):
+            if flat > 0.01:
+                said.append(
+                    f"{100 * flat:.0f} % of the prior of metallicity lies {where} solar, where models do not change"
+                )
     if not grid.has_gas and not isinstance(priors.log_u, Fixed):
         said.append("the model has no gas: log U follows its prior")
     for name in ("age", "log_mass_formed", "metallicity", "a_v"):

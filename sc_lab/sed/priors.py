@@ -20,6 +20,8 @@ from sc_lab.units import FloatArray, value_in
 __all__ = ["Fixed", "Gaussian", "LogUniform", "Prior", "Priors", "Uniform", "prior_from_record"]
 
 _SQRT_2PI = math.sqrt(2.0 * math.pi)
+#: Limits of log10 of a mass in solar masses; what lies beyond is a mass and not its logarithm.
+_LOG_MASSES = (-30.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,18 @@ class Priors:
             if prior.high <= floor:
                 msg = f"the prior of {name} ends at {prior.high:g}; it must reach above {floor:g}"
                 raise InputError(msg)
+        mass = self.log_mass_formed
+        wrong = [
+            end for end in (mass.low, mass.high) if math.isfinite(end) and not _LOG_MASSES[0] <= end <= _LOG_MASSES[1]
+        ]
+        if isinstance(mass, Gaussian) and not _LOG_MASSES[0] <= mass.mean <= _LOG_MASSES[1]:
+            wrong = [mass.mean]
+        if wrong:
+            msg = (
+                f"the prior of log_mass_formed has {wrong[-1]:g}, but it is log10 of solar masses; give numbers from "
+                f"{_LOG_MASSES[0]:g} to {_LOG_MASSES[1]:g}"
+            )
+            raise InputError(msg)
         if self.a_v.low < 0 and not isinstance(self.a_v, Gaussian):
             msg = f"the prior of a_v begins at {self.a_v.low:g} mag; dust does not brighten: begin at 0 or above"
             raise InputError(msg)

@@ -115,6 +115,20 @@ class SedFit:
                 msg = f"samples[{name!r}] has the shape {np.shape(values)}, the weights have {weights.shape}"
                 raise InputError(msg)
 
+    def __repr__(self) -> str:
+        """Return what a reader wants first; the draws would fill the screen."""
+        shown = [f"{name} {middle:.3g} (-{minus:.2g} +{plus:.2g})" for name, (middle, minus, plus) in self._shown()]
+        said = f"; {len(self.cautions)} cautions" if self.cautions else ""
+        return (
+            f"<SedFit of {int(np.isfinite(self.flux).sum())} bands at z = {self.z:.4g} with {self.engine}: "
+            f"{', '.join(shown)}; chi2 {self.best_chi2:.1f}, {self.ess:.0f} effective draws{said}>"
+        )
+
+    def _shown(self) -> list[tuple[str, tuple[float, float, float]]]:
+        """Return the summary of what everyone looks at."""
+        summary = self.summary()
+        return [(name, summary[name]) for name in ("log_mass", "age", "a_v", "metallicity") if name in summary]
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the sampled and derived quantities."""
@@ -445,7 +459,11 @@ class SedFits(Sequence[SedFit]):
 
 def _column_quantiles(values: FloatArray, q: npt.ArrayLike) -> FloatArray:
     """Return quantiles down the columns of draws of equal weight, shape (n_q, n_column)."""
-    return np.asarray(np.quantile(values, np.asarray(q, dtype=np.float64), axis=0), dtype=np.float64)
+    q = np.asarray(q, dtype=np.float64)
+    if not ((q >= 0) & (q <= 1)).all():
+        msg = f"q is {q.tolist()}; give probabilities between 0 and 1, for instance [0.16, 0.5, 0.84]"
+        raise InputError(msg)
+    return np.asarray(np.quantile(values, q, axis=0), dtype=np.float64)
 
 
 def _number(value: Any) -> float | None:

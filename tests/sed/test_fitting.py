@@ -300,6 +300,29 @@ def test_cautions_say_what_weakens_a_fit(model, light):
     assert not any("library's lowest" in sentence for sentence in edge.cautions)
 
 
+def test_a_prior_beyond_the_library_is_cut_or_said(model, light):
+    flux, error = light
+    wide = Priors(log_u=Uniform(-9, 3), metallicity=Uniform(0.1, 10))
+    fit = fit_photometry(flux, error, BANDS, Z, model=model, priors=wide, rng=1, n_draws=200)
+    assert any("log_u was cut at the ends of the library, -4 to 0" in sentence for sentence in fit.cautions)
+    assert any("above its highest, 5 solar" in sentence for sentence in fit.cautions)
+    assert fit.samples["log_u"].min() >= -4
+    assert fit.samples["log_u"].max() <= 0
+    assert np.isfinite(fit.spectrum()[1]).all()  # every draw has a spectrum
+    for prior in (Fixed(2.0), Uniform(1, 3)):
+        with pytest.raises(InputError, match="log U from -4 to 0"):
+            fit_photometry(flux, error, BANDS, Z, model=model, priors=Priors(log_u=prior), rng=1)
+
+
+def test_a_fit_is_shown_in_a_line_and_refuses_percentages(model, light):
+    fit = fit_photometry(*light, BANDS, Z, model=model, rng=1, n_draws=200)
+    assert "log_mass" in repr(fit)
+    assert len(repr(fit)) < 400
+    for function in (fit.spectrum, fit.sfh, fit.model_flux):
+        with pytest.raises(InputError, match="probabilities between 0 and 1"):
+            function(q=(16, 50, 84))
+
+
 BAD = [
     ({"bands": ["F115W", "F150W", "F200W", "F277W", "F356W", "F445W"]}, "F445W"),
     ({"bands": "F150W"}, "list of filters"),

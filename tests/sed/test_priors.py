@@ -91,3 +91,9 @@ def test_age_ends_with_the_universe_and_a_cut_is_said():
 def test_priors_that_are_none_are_refused_in_words(make, match):
     with pytest.raises(InputError, match=match):
         make()
+
+
+@pytest.mark.parametrize("prior", [Uniform(1e3, 1e9), Fixed(1e6), Gaussian(1e6, 1e5)])
+def test_a_mass_in_place_of_its_logarithm_is_refused(prior):
+    with pytest.raises(InputError, match="log10 of solar masses"):
+        Priors(log_mass_formed=prior)
