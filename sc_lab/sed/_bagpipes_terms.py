@@ -118,7 +118,7 @@ def step_terms(prior: StudentT) -> dict[str, Any]:
     return {"prior": "student_t", "limits": [-prior.limit, prior.limit], "df": 2.0, "loc": 0.0, "scale": prior.scale}
 
 
-def prior_terms(name: str, prior: Prior, factor: float = 1.0) -> tuple[dict[str, Any] | float, str]:
+def prior_terms(name: str, prior: Prior, *, factor: float = 1.0) -> tuple[dict[str, Any] | float, str]:
     """Return a prior in bagpipes' terms.
 
     Parameters

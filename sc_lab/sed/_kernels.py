@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["HELPERS", "coarse_fluxes", "draw_log_mass", "evaluate", "fit_source", "log_mass_integral", "model_at"]
+__all__: list[str] = []  # called by the modules beside it alone
 
 #: Kinds of prior of log mass.
 UNIFORM, GAUSSIAN, FIXED, LOG_UNIFORM = 0, 1, 2, 3

@@ -44,7 +44,18 @@ class Photometry:
         return len(self.flux)
 
     def source(self, i: int) -> Photometry:
-        """Return one source alone."""
+        """Return one source alone.
+
+        Parameters
+        ----------
+        i : int
+            Its row.
+
+        Returns
+        -------
+        Photometry
+            Of one source.
+        """
         one = slice(i, i + 1)
         return replace(
             self, flux=self.flux[one], flux_err=self.flux_err[one], used=self.used[one],
@@ -52,7 +63,18 @@ class Photometry:
         )  # fmt: skip
 
     def shaped(self, values: FloatArray) -> FloatArray:
-        """Return an array of all sources in the shape that the data came in."""
+        """Return an array of all sources in the shape that the data came in.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n, ...)
+            Something of every source.
+
+        Returns
+        -------
+        ndarray
+            The same, or its only row where one source was given by itself.
+        """
         return values if self.many else values[0]
 
 

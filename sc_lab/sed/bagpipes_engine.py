@@ -250,7 +250,7 @@ def _source(
         if name.startswith("dsfr"):
             parameters[term] = step_terms(continuity)
             continue
-        parameters[term], caution = prior_terms(name, getattr(here, name), factor)
+        parameters[term], caution = prior_terms(name, getattr(here, name), factor=factor)
         cautions += (caution,) if caution else ()
     if not any(isinstance(value, dict) for value in parameters.values()):
         msg = "every parameter is fixed, so that there is nothing to fit; leave at least one free"

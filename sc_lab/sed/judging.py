@@ -327,8 +327,18 @@ def open_judge(
     ----------
     fit : SedFit
         What is to be judged.
-    n_live, sampler, n_eff, n_draws, log_age, rng
-        As in `judge`.
+    n_live : int
+        Live points.
+    sampler : {"nautilus", "multinest"}
+        The nested sampler.
+    n_eff : int
+        Effective draws that nautilus goes on for after it has explored.
+    n_draws : int
+        Draws that are returned.
+    log_age : bool
+        Whether ages are sampled evenly in their logarithm and weighted back, as in `judge`.
+    rng : Generator or int, optional
+        Source of randomness or its seed.
 
     Returns
     -------

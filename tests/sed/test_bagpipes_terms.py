@@ -48,7 +48,7 @@ def bagpipes_prior():
     ],
 )
 def test_bagpipes_draws_from_our_prior(bagpipes_prior, name, prior, factor):
-    terms, caution = prior_terms(name, prior, factor)
+    terms, caution = prior_terms(name, prior, factor=factor)
     hyper = {key: value for key, value in terms.items() if key not in {"prior", "limits"}}
     theirs = bagpipes_prior([tuple(terms["limits"])], [terms["prior"]], [hyper])
     drawn = np.array([theirs.transform(np.array([q]))[0] for q in QUANTILES])
@@ -67,21 +67,21 @@ def test_bagpipes_draws_steps_from_our_student_t(bagpipes_prior):
 
 
 def test_a_prior_that_begins_below_the_youngest_model_is_cut_there_and_said():
-    terms, caution = prior_terms("age", Uniform(0.1, 100.0), 1e-3)
+    terms, caution = prior_terms("age", Uniform(0.1, 100.0), factor=1e-3)
     assert terms["limits"] == [YOUNGEST * 1e-3, 0.1]
     assert "below 1 Myr" in caution
     # The default begins at 1 Myr itself, where bagpipes has no light: the cut takes nothing and is not worth a word.
-    terms, caution = prior_terms("age", Uniform(1.0, 100.0), 1e-3)
+    terms, caution = prior_terms("age", Uniform(1.0, 100.0), factor=1e-3)
     assert terms["limits"][0] * 1e9 > 1e6
     assert not caution
     with pytest.raises(InputError, match="1 Myr or younger"):
-        prior_terms("age", Uniform(0.1, 0.9), 1e-3)
+        prior_terms("age", Uniform(0.1, 0.9), factor=1e-3)
     with pytest.raises(InputError, match="fix it above 1 Myr"):
-        prior_terms("age", Fixed(1.0), 1e-3)
+        prior_terms("age", Fixed(1.0), factor=1e-3)
 
 
 def test_a_fixed_value_stays_a_number_in_their_unit():
-    assert prior_terms("age", Fixed(25.0), 1e-3) == (0.025, "")
+    assert prior_terms("age", Fixed(25.0), factor=1e-3) == (0.025, "")
 
 
 def test_every_history_names_its_parameters():
