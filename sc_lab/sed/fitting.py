@@ -333,8 +333,8 @@ def _inside_library(priors: Priors, model: SedModel) -> tuple[Priors, tuple[str,
 
     The models end there, so that draws beyond would have neither fluxes of their own nor a spectrum.
     """
-    nodes = model.loaded_library.log_u if model.nebular else ()
-    if not len(nodes):
+    nodes = model.loaded_library.log_u
+    if not (model.nebular and len(nodes)):
         return priors, ()
     prior, low, high = priors.log_u, float(nodes[0]), float(nodes[-1])
     if low <= prior.low and prior.high <= high:
