@@ -14,15 +14,17 @@ from sc_lab.simulations.binding import VIRIAL_RANGE, Binding, Bodies, bind, unwr
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.potential import CROSSOVER
 from sc_lab.simulations.profiles import half_mass_radius, motions, projected_half_mass_radius
-from sc_lab.simulations.snapshot import Snapshot
-from sc_lab.units import FloatArray
+from sc_lab.simulations.snapshot import TYPES, Snapshot
+from sc_lab.units import FloatArray, value_in
 
-__all__ = ["CENTRES", "measure_clusters", "star_ages", "virial_fraction"]
+__all__ = ["CENTRES", "given_ages", "measure_clusters", "star_ages", "virial_fraction"]
 
 CENTRES = ("stars", "group", "most_bound")
 _STARS, _DM, _GAS = 4, 1, 0
 #: Fields that hold the scale factor at which a star formed.
 _FORMED = ("GFM_StellarFormationTime", "StellarFormationTime")
+#: No star is older [Myr]; numbers beyond are in other units.
+_OLDEST = 15000.0
 
 
 def measure_clusters(
@@ -61,12 +63,12 @@ def measure_clusters(
         Limits of |U|/K for a virialised cluster.
     hubble_flow : bool
         Whether the expansion is added to velocities; not in the paper.
-    softening : float
+    softening : float or `~astropy.units.Quantity`
         Plummer softening length [kpc]; none in the paper.
     method : {"auto", "direct", "tree", "reference"}
         How potential energies are summed, see `sc_lab.simulations.potential.potential_energy`.
-    ages : array_like, shape (number of stars,), optional
-        Ages of all stars [Myr]; by default from the file, where it has formation times.
+    ages : array_like or `~astropy.units.Quantity`, shape (number of stars,), optional
+        Ages of all stars [Myr], or one for all; by default from the file, where it has formation times.
     progress : callable, optional
         Called with (done, total).
     cancel : object with ``is_set()``, optional
@@ -84,7 +86,8 @@ def measure_clusters(
     Raises
     ------
     InputError
-        If a choice is not known, or the groups do not fit the snapshot.
+        If a choice is not known, the groups do not fit the snapshot, ages are no ages in Myr, or stars have masses or
+        velocities that are none.
 
     Notes
     -----
@@ -106,10 +109,8 @@ def measure_clusters(
     by_dm = groups.primary == (_DM,)
     enough = groups.lengths[:, _DM] > min_dm if by_dm else groups.lengths[:, _STARS] > min_stars
     chosen = np.flatnonzero(enough & (groups.lengths[:, _STARS] > 0))
-    known = star_ages(snapshot) if ages is None else np.asarray(getattr(ages, "value", ages), dtype=float)
-    if known is not None and len(known) != number:
-        msg = f"ages has {len(known)} values and the snapshot {number} stars; give one age for each"
-        raise InputError(msg)
+    known = star_ages(snapshot) if ages is None else given_ages(snapshot, ages)
+    softening = _softening(softening)
     surroundings = _Surroundings(snapshot)
     header = snapshot.header
     hubble = float(header.cosmology.H(header.redshift).to_value(u.km / u.s / u.kpc)) if hubble_flow else 0.0
@@ -192,6 +193,47 @@ def star_ages(snapshot: Snapshot) -> FloatArray | None:
     return np.where(formed > 0, now - np.interp(formed, at, times), np.nan)
 
 
+def given_ages(snapshot: Snapshot, ages: Any) -> FloatArray:
+    """Return ages that the user gives for the stars.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        With the stars.
+    ages : array_like or Quantity
+        One for each star, or one for all [Myr]; NaN where it is not known.
+
+    Returns
+    -------
+    ndarray, shape (number of stars,)
+        Ages [Myr].
+
+    Raises
+    ------
+    InputError
+        If their number is not that of the stars, or some are negative or older than any Universe.
+    """
+    values, number = value_in(ages, u.Myr, "ages"), snapshot.stars.number
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != number):
+        said = f"{len(values)} values" if values.ndim == 1 else f"the shape {values.shape}"
+        msg = f"ages has {said} and the snapshot {number} stars; give one age for each, or one for all [Myr]"
+        raise InputError(msg)
+    wrong = (values < 0) | (values > _OLDEST)
+    if wrong.any():
+        msg = f"ages holds {values[wrong].ravel()[0]:g} Myr; give ages from 0 to {_OLDEST:g} Myr, NaN where not known"
+        raise InputError(msg)
+    return np.array(np.broadcast_to(values, (number,)))
+
+
+def _softening(value: Any) -> float:
+    """Return the softening length [kpc]."""
+    length = value_in(value, u.kpc, "softening")
+    if length.ndim or not (np.isfinite(length) and length >= 0):
+        msg = f"softening is {value!r}; give one length of 0 or more, as a Quantity or in kpc"
+        raise InputError(msg)
+    return float(length)
+
+
 # ---------------------------------------------------------------------- particles
 
 
@@ -213,11 +255,13 @@ class _Surroundings:
             if not len(particles):
                 self._kept[kind] = Bodies(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
             else:
-                self._kept[kind] = Bodies(
+                bodies = Bodies(
                     particles["Coordinates"].to_value(u.kpc),
                     particles["Velocities"].to_value(u.km / u.s),
                     particles["Masses"].to_value(u.Msun),
                 )
+                _check(bodies, TYPES[kind], self.snapshot.name)
+                self._kept[kind] = bodies
         return self._kept[kind]
 
     def bodies(self, kind: int, rows: Any) -> Bodies:
@@ -246,6 +290,17 @@ class _Surroundings:
         # A hair more than asked for, as the caller measures distances from unwrapped positions.
         rows = np.sort(np.asarray(tree.query_ball_point(point, radius * (1 + 1e-9)), dtype=np.int64))
         return self.near(bodies.chosen(rows), centre)
+
+
+def _check(bodies: Bodies, kind: str, name: str) -> None:
+    """Refuse particles whose energies would be none."""
+    for field, good in (
+        ("Velocities", np.isfinite(bodies.velocity)),
+        ("Masses", np.isfinite(bodies.mass) & (bodies.mass >= 0)),
+    ):
+        if not good.all():
+            msg = f"{field} of {kind} in {name} hold {int((~good).sum())} numbers that are none; leave out those particles"
+            raise InputError(msg)
 
 
 def _centre(kind: str, members: Mapping[int, Bodies], snapshot: Snapshot, rows: Any) -> FloatArray:
@@ -354,12 +409,18 @@ _UNITS: dict[str, Any] = (
     | dict.fromkeys(("age_onset", "age_mw"), u.Myr)
 )
 _FIRST = ("id", "field", "group", "z", "mass", "r_eff", "sigma_mass", "age_onset", "age_mw", "n_star")
-_EMPTY: dict[str, Any] = {"id": "", "field": "", "group": 0, "z": 0.0}
+_NUMBERS = ("n_dm", "n_dm_r_max", "n_gas_group", "n_dm_group")
+_RATIOS = ("virial_ratio_stars", "virial_ratio", "used_dm", "bound", "virialised")
+#: Values of the columns that are not plain numbers, for the types of a catalogue without rows.
+_EMPTY: dict[str, Any] = (
+    {"id": "", "field": ""} | dict.fromkeys(("group", "n_star", *_NUMBERS), 0)
+    | dict.fromkeys(("used_dm", "bound", "virialised"), False)
+)  # fmt: skip
 
 
 def _table(rows: list[dict[str, Any]], snapshot: Snapshot, groups: Groups, choices: Mapping[str, Any]) -> QTable:
     """Return rows as a table with units and what it was made from."""
-    names = list(dict.fromkeys([*_FIRST, *(rows[0] if rows else _UNITS)]))
+    names = list(dict.fromkeys([*_FIRST, *(rows[0] if rows else (*_UNITS, *_RATIOS, *_NUMBERS))]))
     table = QTable()
     for name in names:
         values = np.array([row[name] for row in rows]) if rows else np.array([], dtype=type(_EMPTY.get(name, 0.0)))

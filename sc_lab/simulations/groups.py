@@ -213,7 +213,8 @@ def find_groups(
     Raises
     ------
     InputError
-        If the mode or a type is not known, a type is both primary and secondary, or there are no primaries.
+        If the mode or a type is not known, a type is both primary and secondary, there are no primaries, or lengths are
+        not above 0 or carry a unit.
 
     Notes
     -----
@@ -229,6 +230,12 @@ def find_groups(
     primary, secondary = tuple(primary), tuple(secondary or ())
     if not primary or set(primary) & set(secondary) or not set(primary + secondary) <= set(range(N_TYPES)):
         msg = f"primary is {primary} and secondary {secondary}; give types from 0 to 5, each in one of them"
+        raise InputError(msg)
+    if hasattr(length, "unit"):
+        msg = f"length is {length}; give the linking length as a number in code units, comoving and with h"
+        raise InputError(msg)
+    if not reach > 0:
+        msg = f"reach is {reach!r}; give a number of linking lengths above 0, such as {_REACH}"
         raise InputError(msg)
     size = length if length is not None else linking_length(snapshot, primary, b=b, rule=rule, critical=critical)
     box = snapshot.header.box_size or None

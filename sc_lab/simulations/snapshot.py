@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -223,7 +223,8 @@ class Snapshot:
         name : str
             What to call it.
         **header
-            Further entries of `Header`, such as ``redshift``, ``time``, ``h``, ``omega_matter``.
+            Further entries of `Header`, such as ``redshift`` or ``time`` (the scale factor; one follows from the other),
+            ``h``, ``omega_matter``.
 
         Returns
         -------
@@ -233,8 +234,10 @@ class Snapshot:
         Raises
         ------
         InputError
-            If a type is not known, fields differ in length, or positions are not (n, 3).
+            If a type or an entry of the header is not known, fields differ in length or carry units, positions are not
+            (n, 3), or redshift, scale factor, h and box cannot be.
         """
+        _check_header(header, box_size)
         unknown = sorted(set(particles) - set(TYPES))
         if unknown:
             msg = f"particle types {', '.join(map(repr, unknown))} are not known; give {', '.join(TYPES)}"
@@ -242,17 +245,19 @@ class Snapshot:
         parts: list[tuple[Mapping[str, Any], ...]] = []
         numbers = []
         for kind in TYPES:
-            fields = {key: np.asarray(value) for key, value in particles.get(kind, {}).items()}
-            lengths = {len(value) for value in fields.values()}
+            given = {key: _plain(value, key, kind) for key, value in particles.get(kind, {}).items()}
+            lengths = {len(value) for value in given.values()}
             if len(lengths) > 1:
-                said = ", ".join(f"{key} {len(value)}" for key, value in fields.items())
+                said = ", ".join(f"{key} {len(value)}" for key, value in given.items())
                 msg = f"the fields of {kind} differ in length ({said}); give one row for each particle"
                 raise InputError(msg)
-            if "Coordinates" in fields and (fields["Coordinates"].ndim != 2 or fields["Coordinates"].shape[1] != 3):
-                msg = f"Coordinates of {kind} have the shape {fields['Coordinates'].shape}; give (n, 3)"
-                raise InputError(msg)
+            for key, shape in _SHAPES.items():
+                if key in given and given[key].shape[1:] != shape:
+                    wanted = ", ".join(("n", *map(str, shape)))
+                    msg = f"{key} of {kind} have the shape {given[key].shape}; give ({wanted})"
+                    raise InputError(msg)
             numbers.append(lengths.pop() if lengths else 0)
-            parts.append((fields,) if fields else ())
+            parts.append((given,) if given else ())
         entries: dict[str, Any] = {
             "time": 1.0,
             "redshift": 0.0,
@@ -262,10 +267,57 @@ class Snapshot:
             "omega_baryon": np.nan,
             "mass_table": (0.0,) * N_TYPES,
         }
-        if "redshift" in header and "time" not in header:
-            entries["time"] = 1.0 / (1.0 + float(header["redshift"]))
+        entries |= _times(header)
         made = Header(box_size=float(box_size), numbers=tuple(numbers), **(entries | header))
         return cls(made, name, _particles(made, parts, name))
+
+
+#: What follows the number of particles in the shape of a field.
+_SHAPES: dict[str, tuple[int, ...]] = {"Coordinates": (3,), "Velocities": (3,), "Masses": ()}
+
+
+def _plain(value: Any, name: str, kind: str) -> npt.NDArray[Any]:
+    """Return a field as an array of plain numbers, one row for each particle."""
+    unit = getattr(value, "unit", getattr(value, "units", None))
+    if str(unit or "") not in ("", "dimensionless", "1", "NoUnit()"):
+        msg = (
+            f"{name} of {kind} carries the unit {unit}, but fields are in code units (comoving, with h); give its "
+            "numbers in those"
+        )
+        raise InputError(msg)
+    array = np.asarray(value)
+    if not array.ndim:
+        msg = f"{name} of {kind} is {value!r}; give one row for each particle"
+        raise InputError(msg)
+    return array
+
+
+def _check_header(header: Mapping[str, Any], box_size: float) -> None:
+    """Refuse entries that no header has, or that no box and no cosmology can have."""
+    known = [each.name for each in fields(Header) if each.name not in ("box_size", "numbers")]
+    unknown = sorted(set(header) - set(known))
+    if unknown:
+        msg = f"a header has no {', '.join(unknown)}; it has {', '.join(known)}"
+        raise InputError(msg)
+    if not (np.isfinite(box_size) and box_size >= 0):
+        msg = f"box_size is {box_size!r}; give the side of the periodic box in code units, or 0 for none"
+        raise InputError(msg)
+    if not 0 < float(header.get("h", 1.0)) < 10:
+        msg = f"h is {header['h']!r}; give the Hubble constant over 100 km/s/Mpc, such as 0.7"
+        raise InputError(msg)
+
+
+def _times(header: Mapping[str, Any]) -> dict[str, float]:
+    """Return scale factor and redshift of a cosmological run, one from the other where only one is given."""
+    if not header.get("comoving", True) or not {"time", "redshift"} & set(header):
+        return {}
+    a = float(header["time"]) if "time" in header else 1.0 / max(1.0 + float(header["redshift"]), 1e-300)
+    z = float(header["redshift"]) if "redshift" in header else 1.0 / max(a, 1e-300) - 1.0
+    # To the digits with which headers are typed.
+    if not (0 < a < 1e3 and abs(a * (1.0 + z) - 1.0) < 0.01):
+        msg = f"time is {a:g} and redshift {z:g}; give the scale factor 1 / (1 + z), or one of the two"
+        raise InputError(msg)
+    return {"time": a, "redshift": z}
 
 
 def read_snapshot(source: Any) -> Snapshot:
@@ -403,6 +455,9 @@ def part_paths(source: Any) -> list[Path]:
         except TypeError:
             msg = f"source is {source!r}; give a path, an open h5py.File or a list of paths"
             raise InputError(msg) from None
+        if not given:
+            msg = "source is an empty list; give a path, or the paths of all parts"
+            raise InputError(msg)
         return sorted(given, key=_part_number)
     path = Path(source).expanduser()
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 import csv
 
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -153,3 +154,46 @@ def test_a_fraction_of_the_groups_of_a_real_snapshot_is_virialised(real_data):
     assert len(table) == 4
     assert np.asarray(table["virialised"]).sum() == 1
     assert virial_fraction(table) == pytest.approx(0.25)
+
+
+def test_ages_are_read_in_their_unit_and_refused_where_they_are_none(spheres):
+    snapshot = snapshot_of(spheres)
+    number = len(snapshot.stars)
+    assert measured(snapshot, ages=0.01 * u.Gyr)["age_mw"][0].to_value("Myr") == pytest.approx(10.0, rel=1e-12)
+    for ages, said in (
+        (np.full(number, 5.0) * u.kpc, "does not convert"),
+        (-5.0, "ages from 0"),
+        (1e7, "ages from 0"),  # years
+        ([1.0, 2.0], f"2 values and the snapshot {number} stars"),
+    ):
+        with pytest.raises(InputError, match=said):
+            measured(snapshot, ages=ages)
+
+
+def test_a_softening_length_may_have_a_unit_and_is_not_negative(spheres):
+    snapshot = snapshot_of(spheres)
+    given = [measured(snapshot, softening=each)["potential"][0] for each in (0.003, 3 * u.pc)]
+    assert given[0].value == pytest.approx(given[1].value, rel=1e-12)
+    with pytest.raises(InputError, match="one length of 0 or more"):
+        measured(snapshot, softening=-1.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("Masses", -1.0), ("Masses", np.nan), ("Velocities", np.nan)])
+def test_particles_without_energies_are_said(spheres, name, value):
+    snapshot = snapshot_of(spheres)
+    stars = {each: np.array(snapshot.stars.code(each)) for each in ("Coordinates", "Velocities", "Masses")}
+    stars[name][5] = value
+    broken = Snapshot.from_arrays({"stars": stars}, box_size=BOX, redshift=9.0, h=H)
+    with pytest.raises(InputError, match=f"{name} of stars"):
+        measured(broken)
+
+
+def test_a_catalogue_without_clusters_has_the_columns_of_one_with(spheres):
+    snapshot = snapshot_of(spheres)
+    full, empty = measured(snapshot), measured(snapshot, min_stars=10**9)
+    assert len(empty) == 0
+    assert set(empty.colnames) == set(full.colnames)
+    for name in full.colnames:
+        assert empty[name].unit == full[name].unit
+        assert empty[name].dtype.kind == full[name].dtype.kind
+    assert np.isnan(virial_fraction(empty))

@@ -1,5 +1,6 @@
 """Groups of snapshots: the four modes, secondaries, and the simulation code's own catalogues."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -98,3 +99,11 @@ def test_a_wrong_group_is_noticed():
     lengths = groups.lengths.copy()
     lengths[:, 1] = [39, 31]
     assert compare_groups(groups, GroupCatalogue(lengths, {}, (1,), (0, 4), snapshot.header))["mismatched"] == 2
+
+
+def test_lengths_that_are_none_are_refused():
+    snapshot = two_groups()
+    with pytest.raises(InputError, match="in code units"):
+        find_groups(snapshot, "SP", length=1 * u.kpc)
+    with pytest.raises(InputError, match="linking lengths above 0"):
+        find_groups(snapshot, "DMP-GS", reach=-1.0)

@@ -1,5 +1,6 @@
 """Snapshots: units, several parts, masses from the table, and files that are none, in words."""
 
+import astropy.units as u
 import h5py
 import numpy as np
 import pytest
@@ -170,3 +171,30 @@ def test_public_files_of_every_header_open_or_say_why_not(real_data):
         assert any("not cosmological" in each for each in snapshot.cautions)
     with pytest.raises(InputError, match="no group Header"):
         read_snapshot(folder / "dm_halo.h5")
+
+
+@pytest.mark.parametrize(
+    ("changes", "header", "said"),
+    [
+        ({}, {"hubble": 0.7}, "a header has no hubble"),
+        ({}, {"h": 71.0}, "Hubble constant over 100"),
+        ({}, {"redshift": -1.0}, "scale factor 1 / "),
+        ({}, {"redshift": 9.0, "time": 1.0}, "scale factor 1 / "),
+        ({}, {"box_size": -1.0}, "side of the periodic box"),
+        ({"Coordinates": np.zeros((3, 3)) * u.kpc}, {}, "carries the unit kpc"),
+        ({"Masses": np.zeros((3, 3))}, {}, r"give \(n\)"),
+        ({"Masses": 1.0}, {}, "one row for each particle"),
+    ],
+)
+def test_arrays_and_headers_that_cannot_be_are_said(changes, header, said):
+    stars = {"Coordinates": np.zeros((3, 3)), "Masses": np.ones(3)} | changes
+    with pytest.raises(InputError, match=said):
+        Snapshot.from_arrays({"stars": stars}, **({"box_size": 10.0} | header))
+
+
+def test_redshift_and_scale_factor_follow_from_each_other():
+    by_time, by_redshift = (Snapshot.from_arrays({}, **one).header for one in ({"time": 0.1}, {"redshift": 9.0}))
+    assert by_time.redshift == pytest.approx(9.0, rel=1e-14)
+    assert by_redshift.time == 0.1
+    with pytest.raises(InputError, match="empty list"):
+        read_snapshot([])
