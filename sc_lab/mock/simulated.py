@@ -24,7 +24,7 @@ from sc_lab.mock.noise import observe, sharpness, sky_noise
 from sc_lab.mock.psfs import SyntheticPsf
 from sc_lab.mock.rendering import Canvas, Gaussians
 from sc_lab.simulations.binding import unwrap
-from sc_lab.simulations.clusters import star_ages
+from sc_lab.simulations.clusters import given_ages, star_ages
 from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _STEP, _MARGIN = 0.1, 2.0
 _AGES = np.geomspace(1.05, 13000.0, 140)
 _METALS = np.geomspace(0.005, 2.0, 8)
 _STARS = 4
+#: Images keep 30 pixels from the edges of the field; there must be room between.
+_FEWEST_PIXELS = 80
 _METAL_FIELDS = ("GFM_Metallicity", "Metallicity")
 
 
@@ -107,9 +109,10 @@ def observe_simulated(
     -------
     MockField
         With one galaxy that covers the field, the lens, and ``truth``, one row for each image: ``id``, ``cluster`` (row
-        of the catalogue), ``z``, ``mass`` [Msun], ``r_eff`` [pc]: the radius around half of the light from the side it is
-        seen from, ``sigma_mass`` = M / (2 pi r_eff^2), ``age_onset``, ``age_mw`` [Myr], ``mu``, ``mu_t``, ``snr``,
-        ``x``, ``y`` [px] and unlensed ``flux_<band>`` times mu [nJy].
+        of the catalogue), ``source``, ``z``, ``mass`` [Msun], ``r_eff`` and ``r_eff_mass`` [pc]: the radii around half
+        of the light and of the mass from the side it is seen from, ``sigma_mass`` = M / (2 pi r_eff^2),
+        ``age_onset``, ``age_mw`` [Myr], ``mu``, ``mu_t``, ``snr``, ``x``, ``y`` [px] and unlensed ``flux_<band>``
+        times mu [nJy].
 
     Raises
     ------
@@ -139,6 +142,9 @@ def observe_simulated(
     scale = bands[reference][1].pixel_scale
     side = round(float(value_in(size, u.arcsec, "size")) / scale) * scale
     pixels = round(side / scale)
+    if pixels < _FEWEST_PIXELS:
+        msg = f"size is {size}, {pixels} pixels of {scale:g} arcsec; give a field of at least {_FEWEST_PIXELS} pixels"
+        raise InputError(msg)
     draw = np.random.default_rng([_STREAM, seed])
     wcs = tangent_wcs(pixels, scale, *(float(part) for part in lens.to_sky(*offset)))
     reach = np.arange(-side / 2 - _MARGIN, side / 2 + _MARGIN + _STEP / 2, _STEP)
@@ -225,10 +231,7 @@ def _stars(snapshot: Snapshot, ages: Any, metallicity: float) -> tuple[FloatArra
             )
             raise InputError(msg)
     else:
-        found = np.broadcast_to(value_in(ages, u.Myr, "ages"), (number,))
-    if len(found) != number:
-        msg = f"ages has {len(found)} values and the snapshot {number} stars; give one for all, or one for each"
-        raise InputError(msg)
+        found = given_ages(snapshot, ages)
     name = next((each for each in _METAL_FIELDS if each in snapshot.stars.fields), None)
     metals = np.full(number, float(metallicity)) if name is None else np.asarray(snapshot.stars.code(name), float)
     if metals.ndim != 1 or not np.all(metals >= 0):
@@ -264,12 +267,13 @@ def _seen(
     # A random side: two axes of a random rotation.
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     flat = (position - np.average(position, axis=0, weights=mass)) @ turn[:, :2]
+    half_mass = _half_radius(flat, mass)  # about the centre of mass: a few bright stars far out would draw it away
     weight = flux.sum(axis=1)
     flat = flat - np.average(flat, axis=0, weights=weight)
     out = {
         "mass": float(mass.sum()),
         "r_eff": _half_radius(flat, weight),
-        "r_eff_mass": _half_radius(flat, mass),
+        "r_eff_mass": half_mass,
         "age_onset": float(own.max()),
         "age_mw": float(np.average(own, weights=mass)),
         "light": flux.sum(axis=0),

@@ -106,6 +106,9 @@ def make_snapshot(
     if len(kinds) != len(KINDS) or min(kinds) < 0 or not np.isclose(sum(kinds), 1):
         msg = f"kinds is {kinds}; give three shares that add up to 1: {', '.join(KINDS)}"
         raise InputError(msg)
+    if not 0 <= redshift < 1000 or n_side != int(n_side) or n_side < 1:
+        msg = f"redshift is {redshift!r} and n_side {n_side!r}; give a redshift from 0 on and a whole number above 0"
+        raise InputError(msg)
     made = _Maker(np.random.default_rng(1 if seed is None else seed), n_side, redshift)
     made.add_haloes(n_haloes)
     made.add_clusters(n_clusters, round(in_halo * n_clusters), kinds)

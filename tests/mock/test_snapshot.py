@@ -102,6 +102,9 @@ def test_gas_is_denser_and_has_temperatures(box):
         ({"n_clusters": 10, "n_haloes": 1, "in_halo": 0.5}, "a halo for each"),
         ({"kinds": (0.5, 0.5, 0.5)}, "add up to 1"),
         ({"n_side": 12}, "larger n_side"),
+        ({"n_side": 32.5}, "a whole number"),
+        ({"redshift": -1.0}, "a redshift from 0 on"),
+        ({"redshift": float("nan")}, "a redshift from 0 on"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(options, said):
