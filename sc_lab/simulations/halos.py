@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 
 from sc_lab.errors import InputError
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["HaloModel", "virial_radius"]
 
@@ -223,17 +224,25 @@ def virial_radius(mass: Any, z: Any, *, model: HaloModel | None = None) -> Float
     ndarray
         Physical radius [kpc].
 
+    Raises
+    ------
+    InputError
+        If a mass is negative or a redshift lies at or below -1.
+
     Notes
     -----
     Barkana & Loeb 2001, equation 24, with the collapse overdensity of Bryan & Norman 1998:
     0.784 (M / 1e8 Msun/h)^(1/3) [Om Dc / (Om(z) 18 pi^2)]^(-1/3) (10 / (1+z)) kpc/h.
     """
     made = model or HaloModel()
-    at = np.asarray(z, dtype=float)
+    at, mass = value_in(z, u.one, "z"), value_in(mass, u.Msun, "mass")
+    if not (np.all(at > -1) and np.all(mass >= 0)):
+        msg = f"mass is {mass.min():g} Msun and z {at.min():g} at the lowest; give masses from 0 and redshifts above -1"
+        raise InputError(msg)
     matter = made.omega_matter * (1 + at) ** 3
     matter_z = matter / (matter + made.omega_lambda + (1 - made.omega_matter - made.omega_lambda) * (1 + at) ** 2)
     d = matter_z - 1.0
     overdensity = 18.0 * np.pi**2 + 82.0 * d - 39.0 * d**2
     density = made.omega_matter / matter_z * overdensity / (18.0 * np.pi**2)
-    size = 0.784 * (np.asarray(mass, dtype=float) * made.h / 1e8) ** (1 / 3) * density ** (-1 / 3) * 10.0 / (1 + at)
+    size = 0.784 * (mass * made.h / 1e8) ** (1 / 3) * density ** (-1 / 3) * 10.0 / (1 + at)
     return np.asarray(size / made.h)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
 from sc_lab.simulations.halos import HaloModel, virial_radius
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = [
     "Relation",
@@ -24,7 +25,8 @@ __all__ = [
     "virialisation_time",
 ]
 
-# cgs throughout; masses in solar masses and times in Myr at the edge.
+# cgs throughout; masses in solar masses and times in Myr at the edge, where quantities are taken in any unit.
+_PER_CM3 = u.cm**-3
 _G, _K, _MH = 6.6743e-8, 1.380649e-16, 1.6735e-24
 _SUN, _KPC, _MYR = 1.98840987e33, 3.0856775814913673e21, 3.15576e13
 _HYDROGEN = 0.76
@@ -63,7 +65,7 @@ def cooling_function(temperature: Any, density: Any) -> FloatArray:
     Galli & Palla 1998: the low-density limit as a polynomial in log T, joined to local thermal equilibrium, for which
     they take the rotational and vibrational terms of Hollenbach & McKee 1979.
     """
-    t, n = _positive(temperature, "temperature"), _positive(density, "density")
+    t, n = _positive(temperature, "temperature", u.K), _positive(density, "density", _PER_CM3)
     x = np.log10(t)
     low = 10.0 ** (-103.0 + 97.59 * x - 48.05 * x**2 + 10.80 * x**3 - 0.9032 * x**4)
     k = t / 1000.0
@@ -94,7 +96,7 @@ def jeans_temperature(mass: Any, density: Any) -> FloatArray:
     M_J = (5 k T / (G mu m_H))^(3/2) (3 / (4 pi rho))^(1/2) with mu = 1.22 and rho = n_H m_H / 0.76 (Williams et al.
     2025, equation 6, whose form is the usual one).
     """
-    m, rho = _positive(mass, "mass") * _SUN, _mass_density(density)
+    m, rho = _positive(mass, "mass", u.Msun) * _SUN, _mass_density(density)
     return np.asarray(_G * _MU * _MH / (5.0 * _K) * m ** (2 / 3) * (4.0 * np.pi * rho / 3.0) ** (1 / 3))
 
 
@@ -122,8 +124,8 @@ def cooling_time(mass: Any, density: Any, *, f_h2: float = _F_H2, start: float =
     Williams et al. 2025, equations (4) and (7): the time from ``start`` down to the Jeans temperature at constant
     density, none where that is higher, and one cooling time k T / ((gamma - 1) f_H2 n_H Lambda) there.
     """
-    _positive(f_h2, "f_h2")
-    m, n = np.broadcast_arrays(_positive(mass, "mass"), _positive(density, "density"))
+    _positive(f_h2, "f_h2", u.one)
+    m, n = np.broadcast_arrays(_positive(mass, "mass", u.Msun), _positive(density, "density", _PER_CM3))
     jeans = jeans_temperature(m, n)
 
     def rate(t: FloatArray, at: FloatArray) -> FloatArray:
@@ -155,8 +157,8 @@ def dynamical_time(mass: Any, density: Any, *, total: Any = None) -> FloatArray:
     ndarray
         R / v_c [Myr], R = (3 M / (4 pi rho))^(1/3), v_c = sqrt(G M_total / R) (Williams et al. 2025, equation 9).
     """
-    m, rho = _positive(mass, "mass") * _SUN, _mass_density(density)
-    everything = m if total is None else _positive(total, "total") * _SUN
+    m, rho = _positive(mass, "mass", u.Msun) * _SUN, _mass_density(density)
+    everything = m if total is None else _positive(total, "total", u.Msun) * _SUN
     radius = (3.0 * m / (4.0 * np.pi * rho)) ** (1 / 3)
     return np.asarray(np.sqrt(radius**3 / (_G * everything)) / _MYR)
 
@@ -217,7 +219,7 @@ def interaction_time(
     speed : float
         Relative velocity [km/s].
     model : HaloModel, optional
-        Gives the share of haloes with at least this mass.
+        Gives the share of haloes from this mass up to ten times of it.
 
     Returns
     -------
@@ -230,8 +232,8 @@ def interaction_time(
     f = [N(>M) - N(>10 M)] / N(>10^4 Msun) by Sheth & Tormen.
     """
     made = model or HaloModel(h=h)
-    mass, own = _positive(halo_mass, "halo_mass"), np.asarray(radius, dtype=float)
-    away = 10.0 / h / (1.0 + z) if distance is None else float(_positive(distance, "distance"))
+    mass, own = _positive(halo_mass, "halo_mass", u.Msun), value_in(radius, u.kpc, "radius")
+    away = 10.0 / h / (1.0 + z) if distance is None else float(_positive(distance, "distance", u.kpc))
     flat = mass.ravel()
     share = (made.number_above(flat, z) - made.number_above(10.0 * flat, z)) / made.number_above(np.array([1e4]), z)[0]
     density = share.reshape(mass.shape) * neighbours / (4.0 / 3.0 * np.pi * away**3)  # kpc^-3
@@ -258,8 +260,8 @@ def can_virialise(virialisation: Any, age: Any, interaction: Any) -> npt.NDArray
     ndarray of bool
         t_vir < age and t_vir < t_int (Williams et al. 2025, section 4.3).
     """
-    time = np.asarray(virialisation, dtype=float)
-    return np.asarray((time < np.asarray(age, dtype=float)) & (time < np.asarray(interaction, dtype=float)))
+    time = value_in(virialisation, u.Myr, "virialisation")
+    return np.asarray((time < value_in(age, u.Myr, "age")) & (time < value_in(interaction, u.Myr, "interaction")))
 
 
 @dataclass(frozen=True)
@@ -320,13 +322,13 @@ def fit_relation(x: Any, y: Any) -> Relation:
     if n < 3 or np.ptp(a[keep]) == 0:
         msg = f"{n} objects have both quantities above 0; give at least three with different x"
         raise InputError(msg)
-    u, v = np.log10(a[keep]), np.log10(b[keep])
-    centre = u.mean()
-    spread = float(np.sum((u - centre) ** 2))
-    slope = float(np.sum((u - centre) * (v - v.mean())) / spread)
-    intercept = float(v.mean() - slope * centre)
-    rest = v - intercept - slope * u
-    total = float(np.sum((v - v.mean()) ** 2))
+    log_x, log_y = np.log10(a[keep]), np.log10(b[keep])
+    centre = log_x.mean()
+    spread = float(np.sum((log_x - centre) ** 2))
+    slope = float(np.sum((log_x - centre) * (log_y - log_y.mean())) / spread)
+    intercept = float(log_y.mean() - slope * centre)
+    rest = log_y - intercept - slope * log_x
+    total = float(np.sum((log_y - log_y.mean()) ** 2))
     scatter = float(np.sum(rest**2)) / (n - 2)
     return Relation(
         slope=slope,
@@ -340,12 +342,12 @@ def fit_relation(x: Any, y: Any) -> Relation:
 
 def _mass_density(density: Any) -> FloatArray:
     """Return the mass density [g/cm^3] of gas with a number density of hydrogen."""
-    return np.asarray(_positive(density, "density") * _MH / _HYDROGEN)
+    return np.asarray(_positive(density, "density", _PER_CM3) * _MH / _HYDROGEN)
 
 
-def _positive(value: Any, name: str) -> FloatArray:
-    """Return numbers above zero, or say which are not."""
-    out = np.asarray(getattr(value, "value", value), dtype=float)
+def _positive(value: Any, name: str, unit: u.UnitBase) -> FloatArray:
+    """Return numbers above zero in a unit, or say which are not."""
+    out = value_in(value, unit, name)
     if not np.all(out > 0):
         msg = f"{name} has values such as {out[~(out > 0)].ravel()[0]!r}; give numbers above 0"
         raise InputError(msg)

@@ -1,5 +1,6 @@
 """Time-scale curves at points worked out by hand, halo numbers and radii, and the criteria on a made-up population."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -130,3 +131,18 @@ def test_bad_input_is_refused_in_words():
         halos.HaloModel().number_per_log_mass([1e5], 10.0)
     with pytest.raises(InputError, match="sigma_8"):
         halos.HaloModel(sigma_8=0.0)
+
+
+def test_quantities_are_taken_in_any_unit_and_refused_in_a_wrong_one():
+    """A radius in parsec, as catalogues of clusters hold it, is not one in kiloparsec."""
+    plain = timescales.interaction_time(1e7, 0.02, 12.0)
+    assert timescales.interaction_time(1e7 * u.Msun, 20.0 * u.pc, 12.0) == pytest.approx(plain, rel=1e-12)
+    assert timescales.can_virialise(10.0, 0.1 * u.Gyr, 0.05 * u.Gyr)
+    assert timescales.dynamical_time(1e5 * u.Msun, 1e8 / u.m**3) == pytest.approx(
+        timescales.dynamical_time(1e5, 100.0), rel=1e-12
+    )
+    assert halos.virial_radius(1e8 * u.Msun, 12.0) == pytest.approx(1.172, rel=1e-3)
+    with pytest.raises(InputError, match="does not convert"):
+        timescales.dynamical_time(1e5, 1.0 * u.Msun / u.kpc**3)
+    with pytest.raises(InputError, match="redshifts above -1"):
+        halos.virial_radius(1e8, -2.0)
