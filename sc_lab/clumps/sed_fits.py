@@ -225,6 +225,13 @@ def posteriors(
     from sc_lab.sed.fitting import fit_photometry
     from sc_lab.sed.results import SedFits
 
+    if settings.models[suffix].sfh == "continuity":
+        msg = (
+            "a continuity history has no age of its onset, which catalogues of clumps need; choose exponential, constant "
+            "or burst, or fit single sources with fit_photometry and galaxies with fit_hosts"
+        )
+        raise InputError(msg)
+
     def tell(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total)

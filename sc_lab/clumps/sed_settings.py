@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,7 +73,8 @@ class SedSettings:
         if not _is_number(self.error_floor) or not 0 <= self.error_floor < 1:
             msg = f"error_floor is {self.error_floor!r}; give a fraction of the flux, from 0 to 1, such as 0.03"
             raise InputError(msg)
-        if isinstance(self.excluded, str) or not all(isinstance(band, str) for band in self.excluded):
+        listed = isinstance(self.excluded, Iterable) and not isinstance(self.excluded, str)
+        if not listed or not all(isinstance(band, str) for band in self.excluded):
             msg = f"excluded is {self.excluded!r}; give names of bands, such as ('F090W',)"
             raise InputError(msg)
         object.__setattr__(self, "excluded", tuple(sorted({band.upper() for band in self.excluded})))

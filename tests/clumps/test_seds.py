@@ -479,3 +479,15 @@ def test_masses_of_models_come_back_divided_by_the_magnification():
     sed_fits.forget()
     refit_seds(alone, SedSettings(second_tau=10))
     np.testing.assert_array_equal(values(alone.current_catalog, "mass_draws")[0], values(out, "mass_draws")[2])
+
+
+def test_a_history_without_an_onset_is_refused_in_words_and_bands_must_be_a_list():
+    fluxes = {band: (np.array([9.0]), np.array([1.0])) for band in BANDS}
+    binned = SedSettings(n_draws=10).replace(sfh="continuity")
+    with pytest.raises(InputError, match="no age of its onset"):
+        fit_seds(["a"], fluxes, np.array([2.0]), settings=binned, strict=True)
+    out = fit_seds(["a"], fluxes, np.array([2.0]), settings=binned)
+    assert out["sed_flags"].tolist() == ["refused"]
+    assert np.isnan(out["mass"]).all()
+    with pytest.raises(InputError, match="names of bands"):
+        SedSettings(excluded=None)
