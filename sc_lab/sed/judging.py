@@ -344,13 +344,6 @@ def open_judge(
     -------
     Judging
         With ``progress``, ``cancel()``, ``done()``, ``result(timeout)`` and ``add_done_callback``.
-
-    Examples
-    --------
-    >>> work = open_judge(fit)  # doctest: +SKIP
-    >>> work.progress  # doctest: +SKIP
-    (0.41, '21,300 models computed, about 41 %')
-    >>> compare(fit, work.result())  # doctest: +SKIP
     """
     options = {"n_live": n_live, "sampler": sampler, "n_eff": n_eff, "n_draws": n_draws, "log_age": log_age, "rng": rng}
     return Judging(fit, options)

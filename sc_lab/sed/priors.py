@@ -38,20 +38,59 @@ class Uniform:
     high: float
 
     def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``."""
+        """Return the probability below ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, same shape.
+        """
         return np.clip((np.asarray(x, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``."""
+        """Return the value below which the probability is ``q``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities from 0 to 1.
+
+        Returns
+        -------
+        ndarray
+            Values in the unit of the parameter, same shape.
+        """
         return self.low + np.asarray(q, dtype=np.float64) * (self.high - self.low)
 
     def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside."""
+        """Return the natural logarithm of the density at ``x``, minus infinity outside.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Natural logarithms, same shape.
+        """
         x = np.asarray(x, dtype=np.float64)
         return np.where((x >= self.low) & (x <= self.high), -math.log(self.high - self.low), -np.inf)
 
     def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values."""
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
         return {"kind": "uniform", "low": self.low, "high": None if math.isinf(self.high) else self.high}
 
     def _problem(self) -> str:
@@ -74,23 +113,62 @@ class LogUniform:
     high: float
 
     def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``."""
+        """Return the probability below ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, same shape.
+        """
         ratio = np.maximum(np.asarray(x, dtype=np.float64), self.low) / self.low
         return np.clip(np.log(ratio) / math.log(self.high / self.low), 0.0, 1.0)
 
     def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``."""
+        """Return the value below which the probability is ``q``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities from 0 to 1.
+
+        Returns
+        -------
+        ndarray
+            Values in the unit of the parameter, same shape.
+        """
         return self.low * np.exp(np.asarray(q, dtype=np.float64) * math.log(self.high / self.low))
 
     def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside."""
+        """Return the natural logarithm of the density at ``x``, minus infinity outside.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Natural logarithms, same shape.
+        """
         x = np.asarray(x, dtype=np.float64)
         inside = (x >= self.low) & (x <= self.high)
         safe = np.where(inside, x, self.low)
         return np.where(inside, -np.log(safe) - math.log(math.log(self.high / self.low)), -np.inf)
 
     def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values."""
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
         return {"kind": "log_uniform", "low": self.low, "high": None if math.isinf(self.high) else self.high}
 
     def _problem(self) -> str:
@@ -135,13 +213,35 @@ class Gaussian:
         return upper + math.log1p(-math.exp(lower - upper)) if math.isfinite(lower) else upper
 
     def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``."""
+        """Return the probability below ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, same shape.
+        """
         low, high = self._edges
         value = special.ndtr((np.clip(x, self.low, self.high) - self.mean) / self.sigma)
         return np.clip((np.asarray(value, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
 
     def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``."""
+        """Return the value below which the probability is ``q``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities from 0 to 1.
+
+        Returns
+        -------
+        ndarray
+            Values in the unit of the parameter, same shape.
+        """
         low, high = self._edges
         q = np.asarray(q, dtype=np.float64)
         if low > 0.5:  # the lower tail is as exact as the upper one is not
@@ -150,13 +250,30 @@ class Gaussian:
         return np.asarray(np.clip(value, self.low, self.high), dtype=np.float64)
 
     def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside."""
+        """Return the natural logarithm of the density at ``x``, minus infinity outside.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Natural logarithms, same shape.
+        """
         x = np.asarray(x, dtype=np.float64)
         value = -0.5 * ((x - self.mean) / self.sigma) ** 2 - math.log(self.sigma * _SQRT_2PI) - self.log_norm
         return np.where((x >= self.low) & (x <= self.high), value, -np.inf)
 
     def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values."""
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
         limits = {"low": self.low, "high": self.high}
         bounded = {name: None if math.isinf(value) else value for name, value in limits.items()}
         return {"kind": "gaussian", "mean": self.mean, "sigma": self.sigma, **bounded}
@@ -195,19 +312,58 @@ class Fixed:
         return self.value
 
     def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``."""
+        """Return the probability below ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, same shape.
+        """
         return (np.asarray(x, dtype=np.float64) >= self.value).astype(np.float64)
 
     def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value, whatever ``q``."""
+        """Return the value, whatever ``q``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities from 0 to 1.
+
+        Returns
+        -------
+        ndarray
+            Values in the unit of the parameter, same shape.
+        """
         return np.full(np.shape(q), self.value, dtype=np.float64)
 
     def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return zero at the value (a probability, not a density) and minus infinity elsewhere."""
+        """Return zero at the value (a probability, not a density) and minus infinity elsewhere.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Natural logarithms, same shape.
+        """
         return np.where(np.asarray(x) == self.value, 0.0, -np.inf)
 
     def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values."""
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
         return {"kind": "fixed", "value": self.value}
 
     def _problem(self) -> str:
@@ -367,7 +523,13 @@ class Priors:
         return replace(self, age=replace(prior, high=oldest)), said
 
     def record(self) -> dict[str, Any]:
-        """Return the priors as JSON values."""
+        """Return the priors as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
         return {name: getattr(self, name).record() for name in _UNITS}
 
     @classmethod
