@@ -11,6 +11,7 @@ import numpy as np
 
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.sed._photometry import Photometry, check_photometry
+from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.priors import Fixed, Priors
 from sc_lab.sed.results import SedFit, SedFits
 
@@ -265,6 +266,7 @@ class _Task:
     options: dict[str, Any]
 
 
+@one_blas_thread()
 def _fit_all(
     data: Photometry,
     model: SedModel,
