@@ -367,6 +367,7 @@ def _prepare(_: argparse.Namespace) -> int:
     import numpy as np
 
     from sc_lab import photometry
+    from sc_lab.mock import make_population
     from sc_lab.sed import fit_photometry
     from sc_lab.simulations import friends_of_friends
 
@@ -379,6 +380,7 @@ def _prepare(_: argparse.Namespace) -> int:
         ("SED fits of clusters", lambda: fit_photometry(flux, 0.1 * flux, bands, 2.0, rng=1)),
         ("SED fits of galaxies", galaxy),
         ("friends-of-friends", lambda: friends_of_friends(np.eye(3), 1.0)),
+        ("light of the demonstration", make_population),
     ):
         start = time.perf_counter()
         compile_it()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 
+from sc_lab import sed
 from sc_lab.cosmology import default_cosmology
+from sc_lab.sed._store import cache_folder, load_arrays, save_arrays
+from sc_lab.sed.filters import get_filters
 from sc_lab.sed.model import SedModel
 from sc_lab.sed.sfh import age_bins, state_weights
 from sc_lab.sed.spectra import model_fluxes
@@ -32,6 +38,8 @@ __all__ = [
 BANDS = ("f090w", "f115w", "f150w", "f200w", "f277w", "f356w", "f410m", "f444w", "f480m")
 #: AB magnitude of 1 nJy.
 _ZERO_POINT = 31.4
+#: From so many models on, their fluxes are kept on disk.
+_WORTH_KEEPING = 300
 #: Metal fraction that metallicities are in units of.
 SOLAR = 0.02
 #: Clusters form stars as in the reference fits of Claeyssens et al. 2026, section 3.4, old systems all at once, and
@@ -100,13 +108,37 @@ def light(
     """
     values = {"age": age, "metallicity": metallicity, "a_v": a_v, "log_u": log_u, "log_mass_formed": np.zeros(len(z))}
     names = [band.upper() for band in bands]
-    flux = model_fluxes(model, names, z, values, with_v=True)
+    flux = _kept_fluxes(model, names, z, values)
     library, weights = model.loaded_library, state_weights(model, np.asarray(age) * 1e6)
     by_metal = linear_weights(library.metallicity, np.asarray(metallicity))
     living = ((weights @ age_bins(model).live[: weights.shape[1]]) * by_metal).sum(axis=1)
     observed = _ZERO_POINT - 2.5 * np.log10(flux[:, -1] / living)
     modulus = default_cosmology().distmod(z).to_value(u.mag)
     return Light(flux[:, :-1] / living[:, None], observed - modulus + 2.5 * np.log10(1.0 + z), 1.0 / living)
+
+
+def _kept_fluxes(model: SedModel, names: list[str], z: FloatArray, values: dict[str, FloatArray]) -> FloatArray:
+    """Return fluxes in the bands and in V, from disk where the same models were asked for before.
+
+    A demonstration asks for the same thousands of models each time, and they take as long as all the rest of it.
+    """
+    if len(z) < _WORTH_KEEPING:
+        return model_fluxes(model, names, z, values, with_v=True)
+    # All that decides the numbers: the code, the library, the curves, the model and the parameters.
+    known = hashlib.sha256()
+    for path in sorted(Path(sed.__file__).parent.glob("*.py")):
+        known.update(path.read_bytes())
+    said = [model.record(), model.loaded_library.digest, [each.digest for each in get_filters(names)], np.__version__]
+    known.update(json.dumps(said, sort_keys=True, default=str).encode())
+    for name, array in {"z": z, **values}.items():
+        known.update(name.encode() + np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    path = cache_folder() / f"light_{known.hexdigest()[:32]}.npz"
+    stored = load_arrays(path)
+    if stored is not None and "flux" in stored and stored["flux"].shape == (len(z), len(names) + 1):
+        return np.asarray(stored["flux"], dtype=np.float64)
+    flux = model_fluxes(model, names, z, values, with_v=True)
+    save_arrays(path, {"flux": flux})
+    return flux
 
 
 def draw_gas(normal: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -317,4 +317,5 @@ def test_prepare_compiles_every_stage_and_says_so(capsys: pytest.CaptureFixture[
         "SED fits of clusters",
         "SED fits of galaxies",
         "friends-of-friends",
+        "light of the demonstration",
     ]
