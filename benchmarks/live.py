@@ -182,7 +182,7 @@ def _write_columns(folder: Path, count: int) -> None:
     np.savez(folder / "columns.npz", **filled)
 
 
-def peer_python(asked: str | None, *, install: bool) -> Iterator[str | None]:
+def peer_python(asked: str | None, *, install: bool, packages: str = PEERS) -> Iterator[str | None]:
     """Yield the interpreter of the other tools: the one asked for, one made for this run, or None."""
     if asked or not install:
         yield asked
@@ -190,7 +190,7 @@ def peer_python(asked: str | None, *, install: bool) -> Iterator[str | None]:
     with tempfile.TemporaryDirectory(prefix="sc-lab-peers-") as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = f"{folder}/bin/python"
-        subprocess.run([python, "-m", "pip", "install", "-q", *PEERS.split()], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages.split()], check=True)
         yield python
 
 

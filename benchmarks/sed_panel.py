@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack, closing
 
 import numpy as np
 from _stopwatch import median, quantile
-from live import Series, Tool
+from live import Series, Tool, peer_python
 
 #: What has to be drawn anew: the four figures of the SED.
 FIGURES = ["sed", "sed_residuals", "sed_sfh", "sed_corner"]
@@ -16,6 +17,8 @@ ALL = 7
 #: Redshifts whose clumps are clicked; their tables are warm.
 REDSHIFTS = 6
 TARGET = 2.0
+#: What the floor of stock parts needs.
+PEERS = "jupyterlab bokeh==3.9.* jupyter_bokeh"
 
 # Candidates of the redshifts that have most of them, where they are in the plane, warm; neighbours would be hit instead.
 _CLUMPS = """(lambda pop, panel: [
@@ -35,62 +38,113 @@ def clickable(tool: Tool) -> list[tuple[int, float, float]]:
     return [clump for clump, nearest in zip(found, apart.min(axis=1), strict=True) if nearest > 4]
 
 
-def main() -> None:
-    """Click, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clicks", type=int, default=10, help="clumps clicked per round")
-    parser.add_argument("--steps", type=int, default=8, help="steps of a slider per round")
-    options = parser.parse_args()
-    floor, tool = Tool("floor", "floor", ALL, ALL), Tool("SED", "sed", 1, ALL)
-    page = tool.browser
-    page.kernel_exec("import numpy as np")
-    echo = Series("floor", f"step, {ALL} plots")
-    clicks, priors, bands = (
-        Series("SED", words) for words in ("click on a clump", "step of a prior", "band in or out")
-    )
-    clumps = clickable(tool)
-    # The first fits compile and make the tables, beside the clicks.
-    for row, _x, _y in clumps:
-        page.kernel_exec(f"wb.host.select([{row}])")
-        page.wait_for_kernel("not wb.panels['SED'].engine.busy", 60)
-    page.kernel_exec("wb.panels['SED'].engine._fits.clear(); wb.host.select([])")
-    page.pause(2)
-    load, turn_of_clump = [], 0
-    for turn in range(options.rounds):
-        load.append(os.getloadavg()[0])
-        floor.steps(echo, "echo", options.steps, ("ArrowRight", "ArrowLeft")[turn % 2])
-        for _ in range(options.clicks):
-            _row, x, y = clumps[(turn_of_clump * 7) % len(clumps)]
-            turn_of_clump += 1
-            at = page.pixel("density_size", x, y)
-            page.page.mouse.move(*at)
-            seen = page.watch(lambda at=at: page.page.mouse.click(*at), event="pointerup", newest=True, plots=FIGURES)
-            clicks.add_step(seen)
-            page.pause(0.4)
-        tool.focus("A_V to")
-        for _ in range(options.steps):
-            priors.add_step(page.watch(lambda: page.press("ArrowRight"), plots=FIGURES))
-            page.pause(0.4)
-        page.page.get_by_label("F200W", exact=True).focus()
-        for _ in range(options.steps):
-            bands.add_step(page.watch(lambda: page.press("Space"), plots=FIGURES))
-            page.pause(0.4)
-    for each in (floor, tool):
-        each.close()
-    print(f"load of the machine ({os.cpu_count()} cores): {min(load):.1f} to {max(load):.1f}\n")
-    print(f"{'ms from the input to the paint of the whole panel':<56}{'median':>9}{'p95':>9}{'n':>5}{'missed':>8}")
-    for series in (echo, clicks, priors, bands):
+class Clicks:
+    """The workbench in its view of SEDs, and what a user does in it."""
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool, self.page = tool, tool.browser
+        self.clicks, self.priors, self.bands = (
+            Series("SED", words) for words in ("click on a clump", "step of a prior", "band in or out")
+        )
+        self._turn = 0
+        self.page.kernel_exec("import numpy as np")
+        self._clumps = clickable(tool)
+        # The first fits compile and make the tables, beside the clicks.
+        for row, _x, _y in self._clumps:
+            self.page.kernel_exec(f"wb.host.select([{row}])")
+            self.page.wait_for_kernel("not wb.panels['SED'].engine.busy", 60)
+        # The fits themselves are forgotten: each click makes its own.
+        self.page.kernel_exec("wb.panels['SED'].engine._fits.clear(); wb.host.select([])")
+        self.page.pause(2)
+
+    def click(self, n: int) -> None:
+        """Click clumps of the density-size plane, none twice before all had their turn."""
+        mouse = self.page.page.mouse
+        for _ in range(n):
+            _row, x, y = self._clumps[(self._turn * 7) % len(self._clumps)]
+            self._turn += 1
+            at = self.page.pixel("density_size", x, y)
+            mouse.move(*at)
+            seen = self.page.watch(lambda at=at: mouse.click(*at), event="pointerup", newest=True, plots=FIGURES)
+            self.clicks.add_step(seen)
+            self.page.pause(0.4)
+
+    def step_prior(self, n: int) -> None:
+        """Take steps of the upper limit of A_V."""
+        self.tool.focus("A_V to")
+        for _ in range(n):
+            self.priors.add_step(self.page.watch(lambda: self.page.press("ArrowRight"), plots=FIGURES))
+            self.page.pause(0.4)
+
+    def toggle_band(self, n: int) -> None:
+        """Leave a band out and take it in again."""
+        self.page.page.get_by_label("F200W", exact=True).focus()
+        for _ in range(n):
+            self.bands.add_step(self.page.watch(lambda: self.page.press("Space"), plots=FIGURES))
+            self.page.pause(0.4)
+
+    @property
+    def series(self) -> tuple[Series, Series, Series]:
+        """What was measured."""
+        return self.clicks, self.priors, self.bands
+
+
+def report(floors: list[Series], clicks: Clicks) -> str:
+    """Return the table, and the ratios to either floor."""
+    lines = [f"{'ms from the input to the paint of the whole panel':<56}{'median':>9}{'p95':>9}{'n':>5}{'missed':>8}"]
+    for series in (*floors, *clicks.series):
         if series.paint:
-            print(
+            lines.append(
                 f"{series.name:<56}{median(series.paint):>9.0f}{quantile(series.paint, 0.95):>9.0f}"
                 f"{len(series.paint):>5}{series.missed:>8}"
             )
-    for series in (clicks, priors, bands):
-        if series.paint:
-            ratio = quantile(series.paint, 0.95) / quantile(echo.paint, 0.95)
-            verdict = "met" if ratio <= TARGET else "MISSED"
-            print(f"{series.name}, p95 to the floor's{ratio:>10.2f}   target ≤ {TARGET:g}   {verdict}")
+    for floor in floors:
+        # Whoever builds this of stock parts starts from their floor; beside our own one sees what is left to win.
+        judged = floor.tool == "stock floor"
+        for series in clicks.series:
+            if series.paint and floor.paint:
+                ratio = quantile(series.paint, 0.95) / quantile(floor.paint, 0.95)
+                verdict = f"   target ≤ {TARGET:g}   {'met' if ratio <= TARGET else 'MISSED'}" if judged else ""
+                lines.append(f"{f'{series.name}, p95 to that of the {floor.tool}':<56}{ratio:>9.2f}{verdict}")
+    return "\n".join(lines)
+
+
+def measure(rounds: int, clicks: int, steps: int, peers: str | None) -> str:
+    """Take turns, floors and panel in every round so that each meets the same load; return the report."""
+    with ExitStack() as open_tools:
+        floors = [(Tool("own floor", "floor", ALL, ALL), Series("own floor", f"step, {ALL} plots"))]
+        if peers is not None:
+            stock = Tool("stock floor", "stock_floor", ALL, ALL, peers)
+            floors.insert(0, (stock, Series("stock floor", f"step, {ALL} plots")))
+        for tool, _ in floors:
+            open_tools.enter_context(closing(tool))
+        panel = Clicks(open_tools.enter_context(closing(Tool("SED", "sed", 1, ALL))))
+        load = []
+        for turn in range(rounds):
+            load.append(os.getloadavg()[0])
+            key = ("ArrowRight", "ArrowLeft")[turn % 2]
+            for gesture, n in ((panel.click, clicks), (panel.step_prior, steps), (panel.toggle_band, steps)):
+                # Before each gesture, so that a burst of load from elsewhere does not fall on one of them alone.
+                for tool, series in floors:
+                    tool.steps(series, "echo", max(2, steps // 2), key, warm_up=1)
+                gesture(n)
+    said = f"load of the machine ({os.cpu_count()} cores): {min(load):.1f} to {max(load):.1f}\n\n"
+    if peers is None:
+        said += "no stock floor: give an interpreter that has jupyter_bokeh with --peers, or --install-peers\n\n"
+    return said + report([series for _, series in floors], panel)
+
+
+def main() -> None:
+    """Click, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", default=os.environ.get("SC_LAB_PEERS"), help="interpreter that has jupyter_bokeh")
+    parser.add_argument("--install-peers", action="store_true", help="install jupyter_bokeh for this run only")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clicks", type=int, default=10, help="clumps clicked per round")
+    parser.add_argument("--steps", type=int, default=6, help="steps of a slider or a box per round")
+    options = parser.parse_args()
+    for python in peer_python(options.peers, install=options.install_peers, packages=PEERS):
+        print(measure(options.rounds, options.clicks, options.steps, python))
 
 
 if __name__ == "__main__":
