@@ -24,7 +24,7 @@ from sc_lab.mock.noise import observe, sharpness, sky_noise
 from sc_lab.mock.psfs import SyntheticPsf
 from sc_lab.mock.rendering import Canvas, Gaussians
 from sc_lab.simulations.binding import unwrap
-from sc_lab.simulations.clusters import given_ages, star_ages
+from sc_lab.simulations.stars import given_ages, star_ages
 from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 """Star clusters in cosmological simulations."""
 
 from sc_lab.simulations.catalogues import GroupCatalogue, compare_groups, read_groups
-from sc_lab.simulations.clusters import measure_clusters, star_ages, virial_fraction
+from sc_lab.simulations.clusters import measure_clusters, virial_fraction
 from sc_lab.simulations.convergence import linking_length_test
+from sc_lab.simulations.counts import add_new_stars, number_counts
 from sc_lab.simulations.environment import add_environment, halo_table
 from sc_lab.simulations.figures import (
     TimescaleLines,
@@ -28,6 +29,7 @@ from sc_lab.simulations.populations import (
 )
 from sc_lab.simulations.slabs import friends_of_friends_in_slabs
 from sc_lab.simulations.snapshot import TYPES, Particles, Snapshot, read_snapshot, with_header
+from sc_lab.simulations.stars import new_stars, star_ages
 
 __all__ = [
     "MODES",
@@ -43,6 +45,7 @@ __all__ = [
     "TimescaleLines",
     "Violin",
     "add_environment",
+    "add_new_stars",
     "as_catalog",
     "bimodality",
     "box_volume",
@@ -58,6 +61,8 @@ __all__ = [
     "linking_length",
     "linking_length_test",
     "measure_clusters",
+    "new_stars",
+    "number_counts",
     "number_ratio",
     "particle_map",
     "read_groups",

@@ -15,16 +15,13 @@ from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.potential import CROSSOVER
 from sc_lab.simulations.profiles import half_mass_radius, motions, projected_half_mass_radius
 from sc_lab.simulations.snapshot import TYPES, Snapshot
+from sc_lab.simulations.stars import given_ages, star_ages
 from sc_lab.units import FloatArray, value_in
 
-__all__ = ["CENTRES", "given_ages", "measure_clusters", "star_ages", "virial_fraction"]
+__all__ = ["CENTRES", "measure_clusters", "virial_fraction"]
 
 CENTRES = ("stars", "group", "most_bound")
 _STARS, _DM, _GAS = 4, 1, 0
-#: Fields that hold the scale factor at which a star formed.
-_FORMED = ("GFM_StellarFormationTime", "StellarFormationTime")
-#: No star is older [Myr]; numbers beyond are in other units.
-_OLDEST = 15000.0
 
 
 def measure_clusters(
@@ -166,63 +163,6 @@ def virial_fraction(clusters: QTable) -> float:
     if not bound.any():
         return float("nan")
     return float(np.asarray(clusters["virialised"], dtype=bool)[bound].mean())
-
-
-def star_ages(snapshot: Snapshot) -> FloatArray | None:
-    """Return the ages of all stars.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-        With the scale factor at which each star formed.
-
-    Returns
-    -------
-    ndarray, shape (n,) or None
-        Ages [Myr], NaN for wind cells (formation times of zero or less); None if the file does not have them.
-    """
-    stars = snapshot.stars
-    name = next((each for each in _FORMED if each in stars.fields), None)
-    if name is None or not snapshot.header.comoving:
-        return None
-    formed = np.asarray(stars.code(name), dtype=float)
-    # Ages on a fine table of scale factors; the relation is smooth.
-    at = np.geomspace(max(1e-3, formed[formed > 0].min(initial=1.0) * 0.99), max(snapshot.header.a, 1e-3) * 1.01, 4000)
-    times = snapshot.header.cosmology.age(1.0 / at - 1.0).to_value(u.Myr)
-    now = float(np.interp(snapshot.header.a, at, times))
-    return np.where(formed > 0, now - np.interp(formed, at, times), np.nan)
-
-
-def given_ages(snapshot: Snapshot, ages: Any) -> FloatArray:
-    """Return ages that the user gives for the stars.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-        With the stars.
-    ages : array_like or Quantity
-        One for each star, or one for all [Myr]; NaN where it is not known.
-
-    Returns
-    -------
-    ndarray, shape (number of stars,)
-        Ages [Myr].
-
-    Raises
-    ------
-    InputError
-        If their number is not that of the stars, or some are negative or older than any Universe.
-    """
-    values, number = value_in(ages, u.Myr, "ages"), snapshot.stars.number
-    if values.ndim > 1 or (values.ndim == 1 and len(values) != number):
-        said = f"{len(values)} values" if values.ndim == 1 else f"the shape {values.shape}"
-        msg = f"ages has {said} and the snapshot {number} stars; give one age for each, or one for all [Myr]"
-        raise InputError(msg)
-    wrong = (values < 0) | (values > _OLDEST)
-    if wrong.any():
-        msg = f"ages holds {values[wrong].ravel()[0]:g} Myr; give ages from 0 to {_OLDEST:g} Myr, NaN where not known"
-        raise InputError(msg)
-    return np.array(np.broadcast_to(values, (number,)))
 
 
 def _softening(value: Any) -> float:
