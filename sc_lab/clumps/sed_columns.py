@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sc_lab.units import FloatArray
 
-__all__ = ["DRAWN", "PROPERTIES", "TEXTS", "is_sed_column", "magnified", "tau_suffix"]
+__all__ = ["DRAWN", "PROPERTIES", "TEXTS", "is_second_history", "is_sed_column", "magnified", "tau_suffix"]
 
 #: What the posterior of an SED says of a clump, each with errors of the 16 and 84 %.
 PROPERTIES = ("mass", "age_onset", "age_mw", "sfr", "a_v", "metallicity", "abs_mag_v")
@@ -61,6 +61,23 @@ def is_sed_column(name: str) -> bool:
         Also True for errors, draws, and the columns of a second history.
     """
     return name in _NUMBERS or name in TEXTS or name == "mass_is_provisional" or bool(_ANY.fullmatch(name))
+
+
+def is_second_history(name: str) -> bool:
+    """Return whether a column is one that fits with a second star-formation history give.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+
+    Returns
+    -------
+    bool
+        For instance of ``mass_tau10``.
+    """
+    found = _ANY.fullmatch(name)
+    return found is not None and found[2] is not None
 
 
 def magnified(columns: Mapping[str, npt.NDArray[Any]], mu: FloatArray) -> dict[str, npt.NDArray[Any]]:

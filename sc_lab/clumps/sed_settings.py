@@ -142,7 +142,8 @@ class SedSettings:
         dict
             One entry a setting; in ``model`` the library by name, title and digest; ``engine``.
         """
-        return json.loads(self._text)  # type: ignore[no-any-return]
+        record: dict[str, Any] = json.loads(self._text)
+        return record
 
     @cached_property
     def _text(self) -> str:
@@ -175,7 +176,7 @@ class SedSettings:
         Returns
         -------
         SedSettings
-            The settings, with the library of that name as it is installed.
+            The settings, with the library of that name as it is installed, or of that path as it is now.
 
         Raises
         ------
@@ -188,7 +189,7 @@ class SedSettings:
             model = dict(values.pop("model", {}))
             library = model.get("library")
             if isinstance(library, Mapping):
-                model["library"] = library["name"]
+                model["library"] = library.get("path", library["name"])
             if model.get("bin_edges") is not None:
                 model["bin_edges"] = tuple(model["bin_edges"])
             priors = values.pop("priors", None)

@@ -706,8 +706,15 @@ class Population:
 
         A second one, such as ``"tau10"`` with columns ``mass_tau10``, comes from SED fits (figure 5, dashed).
         """
-        found = (_HISTORY.fullmatch(name) for name in self.catalog.colnames)
-        return ("", *sorted({match[1] for match in found if match}))
+
+        def make() -> tuple[str, ...]:
+            found = (_HISTORY.fullmatch(name) for name in self.catalog.colnames)
+            names = sorted({match[1] for match in found if match})
+            # A column that was silenced stays, without a number in it.
+            return ("", *(n for n in names if np.isfinite(catalogs.values(self.catalog, f"mass_{n}")).any()))
+
+        histories: tuple[str, ...] = self.store.get("histories", (), make)
+        return histories
 
     @property
     def counts(self) -> dict[str, int]:

@@ -129,7 +129,7 @@ class SedModel:
         """The library itself, loaded when it is first needed."""
         if isinstance(self.library, Library):
             return self.library
-        if self.library in SHIPPED:
+        if self.library.lower() in SHIPPED:
             return load_library(self.library)
         path = Path(self.library).expanduser()
         try:
@@ -147,14 +147,16 @@ class SedModel:
             "burst": "single burst",
             "continuity": "continuity SFH",
         }[self.sfh]
-        law = {"charlot_fall": f"Charlot & Fall n = {self.slope:g}", "smc": "SMC"}.get(
-            self.attenuation, self.attenuation.capitalize()
-        )
+        law = {
+            "charlot_fall": f"Charlot & Fall n = {self.slope:g}",
+            "salim": f"Salim delta = {self.slope:g}, B = {self.bump:g}",
+            "smc": "SMC",
+        }.get(self.attenuation, self.attenuation.capitalize())
         gas = "nebular" if self.nebular else "no nebular"
         return f"{history}; {self.loaded_library.title}; {law}; {gas}; {self.mode}"
 
     def record(self) -> dict[str, Any]:
-        """Return all choices as JSON values, the library by name, title and digest.
+        """Return all choices as JSON values, the library by name, title, digest and, where it has one, path.
 
         Returns
         -------
@@ -164,6 +166,8 @@ class SedModel:
         entries = {field.name: getattr(self, field.name) for field in fields(self)}
         library = self.loaded_library
         entries["library"] = {"name": library.name, "title": library.title, "digest": library.digest}
+        if isinstance(self.library, str) and self.library.lower() not in SHIPPED:
+            entries["library"]["path"] = self.library
         if self.bin_edges is not None:
             entries["bin_edges"] = list(self.bin_edges)
         return entries

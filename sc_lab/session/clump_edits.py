@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from sc_lab.errors import InputError
-from sc_lab.session.clump_rows import ClumpRow, row_order, rows_from_json
+from sc_lab.session.clump_arguments import names_of, refuse, rows_of
+from sc_lab.session.clump_rows import row_order
 from sc_lab.session.document import Document, canonical_json, check_vertices
 
 __all__ = [
@@ -49,7 +49,7 @@ def add_clump(doc: Document, catalog_ids: Collection[str], /, ids: Any, rows: An
     InputError
         If a name is taken, or a row is missing or not allowed.
     """
-    return _changed(doc, catalog_ids, new=_names("ids", ids), gone=[], rows=rows, observation=observation)
+    return _changed(doc, catalog_ids, new=names_of("ids", ids), gone=[], rows=rows, observation=observation)
 
 
 def remove_clump(
@@ -80,7 +80,7 @@ def remove_clump(
     InputError
         If an id is unknown, or a row is not allowed.
     """
-    return _changed(doc, catalog_ids, new=[], gone=_names("ids", ids), rows=rows, observation=observation)
+    return _changed(doc, catalog_ids, new=[], gone=names_of("ids", ids), rows=rows, observation=observation)
 
 
 def move_clump(doc: Document, catalog_ids: Collection[str], /, id: Any, rows: Any, observation: Any = None) -> Document:  # noqa: A002 - the key of the stored step
@@ -109,8 +109,8 @@ def move_clump(doc: Document, catalog_ids: Collection[str], /, id: Any, rows: An
     InputError
         If the id is unknown, or a row is missing or not allowed.
     """
-    (name,) = _names("id", id, one=True)
-    if name not in {row.id for row in _rows(rows)}:
+    (name,) = names_of("id", id, one=True)
+    if name not in {row.id for row in rows_of(rows)}:
         msg = f"the rows of the move lack that of {name!r}, the clump that moves; give its row as measured there"
         raise InputError(msg)
     return _changed(doc, catalog_ids, new=[], gone=[], rows=rows, observation=observation)
@@ -152,11 +152,11 @@ def split_clump(
     InputError
         If the id is unknown, a name is taken, or a row is missing or not allowed.
     """
-    parts = _names("into", into)
+    parts = names_of("into", into)
     if len(parts) < 2:
         msg = f"a clump is split into two or more; got {parts}"
         raise InputError(msg)
-    return _changed(doc, catalog_ids, new=parts, gone=_names("id", id, one=True), rows=rows, observation=observation)
+    return _changed(doc, catalog_ids, new=parts, gone=names_of("id", id, one=True), rows=rows, observation=observation)
 
 
 def merge_clumps(
@@ -189,11 +189,13 @@ def merge_clumps(
     InputError
         If an id is unknown, the name is taken, or a row is missing or not allowed.
     """
-    gone = _names("ids", ids)
+    gone = names_of("ids", ids)
     if len(gone) < 2:
         msg = f"two or more clumps are merged; got {gone}"
         raise InputError(msg)
-    return _changed(doc, catalog_ids, new=_names("into", into, one=True), gone=gone, rows=rows, observation=observation)
+    return _changed(
+        doc, catalog_ids, new=names_of("into", into, one=True), gone=gone, rows=rows, observation=observation
+    )
 
 
 def measure_clumps(doc: Document, catalog_ids: Collection[str], /, rows: Any, observation: Any = None) -> Document:
@@ -259,7 +261,7 @@ def edit_contour(
     InputError
         If the contour is not a polygon on the sky, or a row is not allowed.
     """
-    (name,) = _names("galaxy", galaxy, one=True)
+    (name,) = names_of("galaxy", galaxy, one=True)
     now = dict(doc.contours)
     if contour is None:
         now.pop(name, None)
@@ -299,15 +301,15 @@ def _changed(
     doc: Document, catalog_ids: Collection[str], *, new: list[str], gone: list[str], rows: Any, observation: Any
 ) -> Document:
     """Return the document with some clumps new, some gone and some rows measured anew."""
-    _refuse("not on the list", [name for name in gone if name not in catalog_ids], "its ids are in the column 'id'")
+    refuse("not on the list", [name for name in gone if name not in catalog_ids], "its ids are in the column 'id'")
     taken = [name for name in new if name in catalog_ids or name in doc.removed]
-    _refuse("used already", taken, "take names that Session.new_ids gives")
-    measured = _rows(rows)
+    refuse("used already", taken, "take names that Session.new_ids gives")
+    measured = rows_of(rows)
     having = {row.id for row in measured}
-    _refuse("without a measured row", [name for name in new if name not in having], "give the row of every new clump")
+    refuse("without a measured row", [name for name in new if name not in having], "give the row of every new clump")
     fresh, left = set(new), set(gone)
     strangers = [row.id for row in measured if (row.id not in catalog_ids and row.id not in fresh) or row.id in left]
-    _refuse("measured and yet not on the list", strangers, "give rows of clumps that the edit adds or keeps")
+    refuse("measured and yet not on the list", strangers, "give rows of clumps that the edit adds or keeps")
     kept = {row.id: row for row in doc.clumps if row.id not in left}
     kept.update((row.id, row) for row in measured)
     changes: dict[str, Any] = {"clumps": tuple(sorted(kept.values(), key=row_order))}
@@ -327,28 +329,3 @@ def _changed(
             raise InputError(msg)
         changes["observation"] = canonical_json(observation)
     return doc.replace(**changes)
-
-
-def _rows(rows: Any) -> list[ClumpRow]:
-    """Return the measured rows of an edit."""
-    return [] if rows is None else rows_from_json(rows)
-
-
-def _names(what: str, given: Any, *, one: bool = False) -> list[str]:
-    """Return names as a list without repetition, or refuse them in words."""
-    names = [given] if isinstance(given, str) else given
-    sound = isinstance(names, list) and bool(names) and all(isinstance(name, str) and name for name in names)
-    if not sound or len(set(names)) != len(names) or (one and len(names) != 1):
-        wanted = "one name as text" if one else "one name, or a list of different names, as text"
-        msg = f"{what} is {json.dumps(given, default=str)[:200]}; give {wanted}"
-        raise InputError(msg)
-    return list(names)
-
-
-def _refuse(what: str, names: Iterable[str], mend: str) -> None:
-    """Raise an error that names clumps, if there are any."""
-    found = list(names)
-    if found:
-        shown = ", ".join(map(repr, found[:5])) + (" ..." if len(found) > 5 else "")
-        msg = f"{what}: {shown}; {mend}"
-        raise InputError(msg)

@@ -224,6 +224,7 @@ EDITS: Mapping[str, Edit] = {
     "measure_clumps": clump_edits.measure_clumps,
     "edit_contour": clump_edits.edit_contour,
     "refit_seds": sed_edits.refit_seds,
+    "drop_second_history": sed_edits.drop_second_history,
 }
 #: What the edits of the clump list are called where an undo is offered.
 _WORDS = {
@@ -232,6 +233,7 @@ _WORDS = {
     "move_clump": "move",
     "split_clump": "split",
     "merge_clumps": "merge",
+    "drop_second_history": "drop the second history",
 }
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sc_lab import catalog as catalogs
 from sc_lab.catalog.columns import find_column
-from sc_lab.clumps.sed_columns import is_sed_column, magnified
+from sc_lab.clumps.sed_columns import is_second_history, magnified
 from sc_lab.clumps.sed_fits import fit_seds
 from sc_lab.clumps.sed_settings import SedSettings
 from sc_lab.cosmology import default_cosmology, make_cosmology
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from sc_lab.session.session import Session
     from sc_lab.units import FloatArray
 
-__all__ = ["catalog_fluxes", "own_settings", "recorded_cosmology", "refit_seds", "sed_rows", "standing_settings"]
+__all__ = [
+    "catalog_fluxes",
+    "drop_second_history",
+    "own_settings",
+    "recorded_cosmology",
+    "refit_seds",
+    "sed_rows",
+    "standing_settings",
+]
 
 _MAG = 2.5 / np.log(10.0)
 _ZERO = 31.4
@@ -76,7 +84,7 @@ def refit_seds(
     """
     document, table = session.document, session.current_catalog
     chosen = standing_settings(document, table) if settings is None else settings
-    names = None if ids is None else [ids] if isinstance(ids, str) else [str(name) for name in ids]
+    names = None if ids is None else [ids] if isinstance(ids, str) else list(dict.fromkeys(map(str, ids)))
     index = {name: row for row, name in enumerate(session.clump_ids)}
     strangers = [name for name in names or [] if name not in index]
     if strangers or names == []:
@@ -89,8 +97,38 @@ def refit_seds(
         if session.current_catalog is not table:
             msg = "the clump list changed while its SEDs were fitted, so nothing was written; fit them again"
             raise InputError(msg)
-        record = {**chosen.record(), "key": chosen.key}
-        return session.do("refit_seds", rows=rows, settings=record, **({} if names is None else {"ids": names}))
+        more = {} if names is None else {"ids": names}
+        return session.do("refit_seds", rows=rows, settings=_record(chosen), **more)
+
+
+def drop_second_history(session: Session) -> bool:
+    """Take back what SED fits with a second star-formation history say, as one step that fits nothing.
+
+    Parameters
+    ----------
+    session : Session
+        A session on any catalogue.
+
+    Returns
+    -------
+    bool
+        False when no clump has a second history, and none would get one.
+
+    Notes
+    -----
+    To start one, refit with settings that have it: ``refit_seds(session, settings.replace(second_tau=10))``.
+    """
+    with session.lock:
+        document = session.document
+        measured = {pair for row in document.clumps for pair in zip(row.columns, row.units, strict=True)}
+        found = dict(pair for pair in sorted(measured) if is_second_history(pair[0]))
+        found |= {name: _unit(name) for name in session.catalog.colnames if is_second_history(name)}
+        had = {"": standing_settings(document, session.current_catalog), **own_settings(document)}
+        settings = {
+            name: _record(each.replace(second_tau=None)) for name, each in had.items() if each.second_tau is not None
+        }
+        more: dict[str, Any] = {"columns": list(found), "units": list(found.values())} if found else {}
+        return session.do("drop_second_history", settings=settings, **more)
 
 
 def standing_settings(document: Document, table: Table | None = None) -> SedSettings:
@@ -199,7 +237,7 @@ def sed_rows(
     columns = magnified(seds, mu)
     columns["mass_is_provisional"] = np.zeros(len(ids), dtype=bool)
     # What a second history said under earlier settings goes, where these have none.
-    silent = [name for name in part.colnames if "_tau" in name and is_sed_column(name) and name not in columns]
+    silent = [name for name in part.colnames if is_second_history(name) and name not in columns]
     columns |= {name: np.full(len(ids), np.nan) for name in silent}
     data: list[list[Any]] = [[ids[row] for row in fitted.tolist()]]
     data += [_plain(values[fitted]) for values in columns.values()]
@@ -262,6 +300,11 @@ def recorded_cosmology(table: Table) -> FLRW:
     parts = [said.get(name) for name in ("H0", "Om0", "Ode0")] if isinstance(said, Mapping) else [None]
     numbers = [float(part) for part in parts if isinstance(part, (int, float))]
     return make_cosmology(*numbers) if len(numbers) == 3 else default_cosmology()
+
+
+def _record(settings: SedSettings) -> dict[str, Any]:
+    """Return what is kept of settings."""
+    return {**settings.record(), "key": settings.key}
 
 
 def _settings(record: Mapping[str, Any]) -> SedSettings:

@@ -23,10 +23,10 @@ from sc_lab.export import catalog_table, write_table
 from sc_lab.mock import make_field
 from sc_lab.population import analyse
 from sc_lab.properties import joint_draws
-from sc_lab.sed import Fixed, Priors, Uniform
+from sc_lab.sed import Fixed, Priors, SedModel, Uniform
 from sc_lab.session import Session, population_of
 from sc_lab.session.clump_editor import ClumpEditor
-from sc_lab.session.refitting import catalog_fluxes, own_settings, refit_seds, standing_settings
+from sc_lab.session.refitting import catalog_fluxes, drop_second_history, own_settings, refit_seds, standing_settings
 
 BANDS = ("F150W", "F200W", "F356W")
 
@@ -382,6 +382,46 @@ def test_a_second_history_goes_where_later_settings_have_none(fitted, catalog, s
     assert np.isfinite(values(session.current_catalog, "mass_tau10")).all()
     refit_seds(session, settings)
     assert np.isnan(values(session.current_catalog, "mass_tau10")).all()
+
+
+def test_a_second_history_is_dropped_as_one_step_and_comes_back_with_an_undo(fitted, catalog, settings):
+    session = Session(catalog)
+    assert not drop_second_history(session), "there is none"
+    refit_seds(session, settings.replace(second_tau=10))
+    before = session.current_catalog
+    assert population_of(session).histories == ("", "tau10")
+    assert drop_second_history(session)
+    after = session.current_catalog
+    assert population_of(session).histories == ("",)
+    assert not any("_tau" in name for name in after.colnames)
+    for name in ("mass", "age_onset", "sed_chi2"):
+        np.testing.assert_array_equal(values(after, name), values(before, name))
+    assert standing_settings(session.document) == settings
+    assert session.undo()
+    assert population_of(session).histories == ("", "tau10")
+    assert standing_settings(session.document).second_tau == 10
+
+
+def test_a_second_history_that_the_catalogue_came_with_is_silenced_and_its_first_one_stays(catalog):
+    table = catalog.copy()
+    table["mass"], table["mass_tau10"] = np.full(8, 1e6) * u.Msun, np.full(8, 2e6) * u.Msun
+    session = Session(validate(table))
+    assert population_of(session).histories == ("", "tau10")
+    assert drop_second_history(session)
+    assert population_of(session).histories == ("",)
+    np.testing.assert_array_equal(values(session.current_catalog, "mass"), 1e6)
+    assert session.document.sed_settings == (), "nothing was fitted, so nothing is said of fits"
+    session.undo()
+    assert population_of(session).histories == ("", "tau10")
+
+
+def test_settings_with_a_library_of_a_path_come_back_from_their_record(tmp_path):
+    settings = SedSettings(model=SedModel(library=str(tmp_path / "mine.fits")))
+    with pytest.raises(InputError, match="there is no stellar library"):
+        settings.record()
+    record = SedSettings().record()
+    record["model"]["library"] |= {"name": "mine", "path": settings.model.library}
+    assert SedSettings.from_record(record) == settings
 
 
 def test_magnitudes_and_their_limits_become_fluxes(catalog):

@@ -94,6 +94,26 @@ def test_fits_of_seds_lie_over_the_rows_until_the_clump_itself_changes():
     assert again.sed_settings == (("", '{"tau":2}'),), "settings for all leave none of one's own"
 
 
+def test_dropping_a_second_history_leaves_the_first_one():
+    row = {"columns": ["id", "mass", "mass_tau10"], "units": ["", "solMass", "solMass"], "data": [["c1", 2.0, 3.0]]}
+    doc = apply_edit(Document(), IDS, "refit_seds", {"rows": row, "settings": {"second_tau": 10}})
+    out = apply_edit(doc, IDS, "drop_second_history", {"settings": {"": {"second_tau": None}}})
+    assert [(each.id, each.columns, each.values) for each in out.seds] == [("c1", ("mass",), (2.0,))]
+    assert out.sed_settings == (("", '{"second_tau":null}'),)
+    arguments = {"columns": ["mass_tau10"], "units": ["solMass"]}
+    silent = apply_edit(doc, IDS, "drop_second_history", arguments)
+    assert {row.id for row in silent.seds} == set(IDS)
+    assert {row.id: row.values for row in silent.seds}["c1"] == (2.0, None)
+    assert silent.sed_settings == doc.sed_settings
+    for wrong, word in (
+        ({"columns": ["mass"]}, "second history"),
+        ({"settings": {"x": {"a": 1}}}, "'x'"),
+        ({"settings": 3}, "3"),
+    ):
+        with pytest.raises(InputError, match=word):
+            apply_edit(doc, IDS, "drop_second_history", wrong)
+
+
 def test_edits_of_the_list_keep_what_was_measured():
     doc = Document(excluded=(("c1", "blend"), ("c2", "")), kept=("c1",), notes=(("c1", "?"),))
     doc = apply_edit(doc, IDS, "add_clump", {"ids": "n9", "rows": rows("n9", "c3", mass=("solMass", 1e6))})
@@ -168,7 +188,7 @@ def test_edits_do_what_they_say():
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACA"))}, "does not hold draws"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACAvw=="))}, "greater than 0"),
         ("add_clump", {"ids": "n1", "rows": rows("n1", mass_draws=("solMass", "AACAfw=="))}, "finite"),
-        ("refit_seds", {"rows": rows("c1"), "settings": {"a": 1}}, "says nothing of 'z'"),
+        ("refit_seds", {"rows": rows("c1"), "settings": {"a": 1}}, "says nothing of: 'z'"),
         ("refit_seds", {"rows": sed("c9"), "settings": {"a": 1}}, "not on the list: 'c9'"),
         ("refit_seds", {"rows": sed("c1"), "settings": {}}, "settings"),
         ("refit_seds", {"rows": sed("c1"), "settings": {"a": 1}, "ids": []}, "at least one"),
