@@ -48,7 +48,9 @@ class Clicks:
         )
         self._turn = 0
         self.page.kernel_exec("import numpy as np")
-        self._clumps = clickable(tool)
+        clumps = clickable(tool)
+        # From one redshift and one end of the plane to another, as a user who looks around.
+        self._clumps = [clumps[i] for i in np.random.default_rng(1).permutation(len(clumps))]
         # The first fits compile and make the tables, beside the clicks.
         for row, _x, _y in self._clumps:
             self.page.kernel_exec(f"wb.host.select([{row}])")
@@ -61,7 +63,7 @@ class Clicks:
         """Click clumps of the density-size plane, none twice before all had their turn."""
         mouse = self.page.page.mouse
         for _ in range(n):
-            _row, x, y = self._clumps[(self._turn * 7) % len(self._clumps)]
+            _row, x, y = self._clumps[self._turn % len(self._clumps)]
             self._turn += 1
             at = self.page.pixel("density_size", x, y)
             mouse.move(*at)
@@ -92,12 +94,12 @@ class Clicks:
 def report(floors: list[Series], clicks: Clicks) -> str:
     """Return the table, and the ratios to either floor."""
     lines = [f"{'ms from the input to the paint of the whole panel':<56}{'median':>9}{'p95':>9}{'n':>5}{'missed':>8}"]
-    for series in (*floors, *clicks.series):
-        if series.paint:
-            lines.append(
-                f"{series.name:<56}{median(series.paint):>9.0f}{quantile(series.paint, 0.95):>9.0f}"
-                f"{len(series.paint):>5}{series.missed:>8}"
-            )
+    lines += [
+        f"{series.name:<56}{median(series.paint):>9.0f}{quantile(series.paint, 0.95):>9.0f}"
+        f"{len(series.paint):>5}{series.missed:>8}"
+        for series in (*floors, *clicks.series)
+        if series.paint
+    ]
     for floor in floors:
         # Whoever builds this of stock parts starts from their floor; beside our own one sees what is left to win.
         judged = floor.tool == "stock floor"

@@ -19,13 +19,7 @@ function paintLess(Bokeh) {
   // It asks the style sheets for an override of each colour, width and font; our looks come from bokeh's theme.
   const {VisualProperties} = Bokeh.require("core/visuals/visual");
   VisualProperties.prototype._get_css_value = () => "";
-  // It measures every axis; what lies on the overlay canvas takes no room.
-  const {PlotView} = Bokeh.require("models/plots/plot_canvas"), whole = PlotView.prototype._invalidate_layout_if_needed;
-  PlotView.prototype._invalidate_layout_if_needed = function () {
-    const still = !this._needs_layout && !this._invalidate_all && this._invalidated_painters.size &&
-      [...this._invalidated_painters].every((view) => view.model.level === "overlay");
-    if (!still) whole.call(this);
-  };
+  keepLayouts(Bokeh);
   // It strokes the outline of each text, also the one that has no colour.
   const {TextBox} = Bokeh.require("core/graphics"), text = TextBox.prototype.paint;
   TextBox.prototype.paint = function (ctx) {
@@ -35,6 +29,36 @@ function paintLess(Bokeh) {
   };
   keepLegends(Bokeh);
   oneGlyphEach(Bokeh);
+}
+
+// Wherever the numbers of an axis become a pixel wider, bokeh lays out the whole document, measures the page and paints
+// every figure: 30 to 50 ms of a click that takes 100.
+function keepLayouts(Bokeh) {
+  const {PlotView} = Bokeh.require("models/plots/plot_canvas"), {AxisView} = Bokeh.require("models/axes/axis");
+  // An axis keeps the room it has had while it has not much too much of it: numbers come and go, the frame stands.
+  const SPARE = 24, needed = AxisView.prototype.get_size;
+  AxisView.prototype.get_size = function () {
+    const size = needed.call(this), kept = this._room ?? 0;
+    this._room = size.height > 0 && size.height <= kept && kept - size.height <= SPARE ? kept : size.height;
+    return {...size, height: this._room};
+  };
+  const plot = PlotView.prototype, whole = plot._invalidate_layout_if_needed;
+  plot._invalidate_layout_if_needed = function () {
+    if (this._needs_layout) { whole.call(this); return; }
+    // Bokeh measures every axis before every paint; what lies on the overlay canvas takes no room.
+    if (!this._invalidate_all && this._invalidated_painters.size &&
+      [...this._invalidated_painters].every((view) => view.model.level === "overlay")) return;
+    const {frame_width, frame_height, match_aspect, side_panels} = this.model;
+    // Room that moves between an axis and its frame concerns no other figure, where the frame takes what is left.
+    if (frame_width !== null || frame_height !== null || match_aspect) { whole.call(this); return; }
+    const views = side_panels.map((panel) => this.renderer_views.get(panel)).filter((view) => view);
+    const moved = views.filter((view) => view.layout?.has_size_changed() ?? false);
+    if (!moved.length) return;
+    moved.forEach((view) => this.invalidate_painters(view));
+    this._measure_layout();
+    this._compute_layout();
+    this.after_layout();
+  };
 }
 
 // A legend listens to all that its items refer to, their data included, and is built, laid out and painted anew with
