@@ -12,7 +12,7 @@ import pytest
 from astropy.table import QTable
 from sc_lab_widgets import SedPanel, Workbench
 from sc_lab_widgets._saving import figure_data
-from sc_lab_widgets.panels import sed_apply, sed_choice, sed_engine
+from sc_lab_widgets.panels import sed_apply, sed_choice, sed_controls, sed_engine
 from sc_lab_widgets.panels.sed_call import fit_code
 from sc_lab_widgets.panels.sed_choice import Choice, choice_from, settings_of
 from sc_lab_widgets.panels.sed_corner import CornerView
@@ -76,7 +76,7 @@ def stand_in(calls):
             flux=flux,
             flux_err=error,
             z=z,
-            model=SedModel(sfh=options["sfh"]),
+            model=options.get("model") or SedModel(sfh=options["sfh"]),
             priors=priors,
             log_evidence=-12.0,
             ess=450.0,
@@ -274,6 +274,119 @@ def test_every_control_reaches_the_fit(panel, calls):
     assert controls.tau.disabled
 
 
+def test_controls_are_shown_only_where_they_apply(panel):
+    def shown():
+        names = ("tau", "duration", "slope", "delta", "bump")
+        return {name for name in names if getattr(panel.controls, name).layout.display != "none"}
+
+    controls = panel.controls
+    assert shown() == {"tau"}
+    controls.sfh.value = "constant"
+    assert shown() == {"duration"}
+    controls.attenuation.value = "charlot_fall"
+    assert shown() == {"duration", "slope"}
+    controls.attenuation.value, controls.sfh.value = "salim", "burst"
+    assert shown() == {"delta", "bump"}
+    panel.buttons["reset"].click()
+    assert shown() == {"tau"}
+
+
+def test_the_duration_of_a_constant_history_and_the_shape_of_dust_reach_fit_call_and_list(panel, calls):
+    panel.host.select([0])
+    controls = panel.controls
+    controls.sfh.value = "constant"
+    assert "duration" not in calls[-1], "at its end it is until now"
+    controls.duration.value = 20.0
+    assert calls[-1]["duration"] == 20 * u.Myr
+    assert "duration=20.0 * u.Myr" in panel.code()
+    assert "constant for 20 Myr" in panel._words.value
+    controls.attenuation.value = "charlot_fall"
+    controls.slope.value = 1.3
+    assert calls[-1]["model"] == SedModel(sfh="constant", duration=20, attenuation="charlot_fall", slope=1.3)
+    assert "Charlot &amp; Fall, n = 1.3" in panel._words.value
+    settings, _ = panel._settings(every=True)
+    assert settings.model == calls[-1]["model"]
+    assert choice_from(settings) == panel.choice
+    controls.attenuation.value = "salim"
+    assert calls[-1]["model"].slope == 0.0, "without a tilt it is Calzetti's law"
+    controls.delta.value, controls.bump.value = -0.5, 2.0
+    assert (calls[-1]["model"].slope, calls[-1]["model"].bump) == (-0.5, 2.0)
+    exec(panel.code(), scope := {})
+    assert scope["result"].model == panel.result.model
+    controls.attenuation.value = "smc"
+    assert "model" not in calls[-1]
+    assert controls.slope.value == 1.3, "what is hidden keeps what the user gave"
+
+
+def test_a_missing_library_is_refused_in_words_and_nothing_is_lost(tmp_path):
+    panel = SedPanel(_validated(table()))
+    panel.host.select([0])
+    assert panel.result.model.library == "bc03"
+    panel.toggle("F444W")
+    panel.controls.library.value = str(tmp_path / "none.fits")
+    assert "there is no stellar library" in panel._words.value
+    with pytest.raises(InputError, match="no stellar library"):
+        _ = panel.result
+    assert len(panel.view.line.data["x"]) == 0
+    panel.apply.all.click()
+    assert "there is no stellar library" in panel.message.text
+    panel.controls.library.value = "  "
+    assert panel.controls.library.value == "  "
+    assert panel.message.text == ""
+    assert len(panel.view.line.data["x"]) > 0
+    assert panel.choice.library == "bc03"
+    assert panel.choice.left_out == frozenset({"F444W"}), "nothing of the user's is lost on the way"
+    panel.close()
+
+
+def test_a_library_that_was_handed_over_loaded_stays(calls):
+    loaded = SedModel().loaded_library
+    panel = SedPanel(_validated(table()))
+    panel._usual = replace(panel._usual, library=loaded)
+    assert panel.choice.library is loaded, "it is called bc03 too"
+    assert "library=library" in panel.code()
+    assert "# library: the Library 'bc03' that was handed to the panel" in panel.code()
+    panel.close()
+
+
+def test_a_history_in_bins_is_shown_and_not_offered_to_the_list(panel, calls):
+    panel.host.select([0])
+    panel.controls.sfh.value = "continuity"
+    assert calls[-1]["sfh"] == "continuity"
+    for button in (panel.apply.one, panel.apply.all, panel.apply.compare):
+        assert button.disabled
+        assert "no age of onset" in button.tooltip
+    with pytest.raises(InputError, match="no age of onset"):
+        panel._settings(every=True)
+    panel.controls.sfh.value = "burst"
+    assert not panel.apply.all.disabled
+    assert panel.apply.compare.disabled
+    assert "exponential" in panel.apply.compare.tooltip
+    panel.controls.sfh.value = "exponential"
+    assert not panel.apply.compare.disabled
+
+
+def test_the_age_of_a_history_in_bins_is_named_that_of_the_mean_star():
+    rng = np.random.default_rng(1)
+    draws = {name: rng.normal(0, 1, 200) for name in ("log_mass", "log_age", "a_v", "log_z")}
+    view = CornerView()
+    view.fill(draws, dict.fromkeys(draws, (0.0, 1.0, 1.0)), mean_age=True)
+    assert view.labels["log_age"].text.startswith("log mean age")
+    assert any("log mean age [Myr]" in text for text in view.figure.xaxis[0].major_label_overrides.values())
+
+
+def test_standing_settings_beyond_the_sliders_move_their_ends(calls):
+    settings = SedSettings(
+        model=SedModel(tau=30, attenuation="charlot_fall", slope=2.5),
+        error_floor=0.5,
+        priors=Priors(a_v=sed.Uniform(0, 6)),
+    )
+    panel = SedPanel(_validated(table()))
+    sed_controls.set_controls(panel.view_controls, choice_from(settings))
+    assert panel.choice == choice_from(settings)
+    panel.close()
+
+
 def test_start_values_of_controls_are_fitted_with(calls):
     panel = SedPanel(_validated(table()), tau=10.0, a_v_max=2.5)
     assert calls[-1]["tau"] == 10 * u.Myr
@@ -433,6 +546,33 @@ def test_the_panel_begins_with_the_settings_of_the_list_and_goes_to_it_as_one_st
     panel.apply.one.click()
     assert "c2 has no redshift" in panel.message.text
     assert len(asked) == 2
+    panel.close()
+
+
+def test_a_second_history_starts_and_stops_from_the_panel(monkeypatch):
+    """Of the list as it came, with one set: figure 5 of the paper has both, solid and dashed."""
+    panel = SedPanel(_validated(table()))
+    session, compare = panel.session, panel.apply.compare
+    assert panel.host.population.histories == ("",)
+    assert compare.description == "Compare with τ = 10 Myr"
+    panel.controls.tau.value = 10.0
+    assert compare.description == "Compare with τ = 1 Myr"
+    panel.controls.tau.value = 1.0
+    compare.click()
+    assert panel.message.text == ""
+    assert panel.host.population.histories == ("", "tau10")
+    assert compare.description == "Drop τ = 10 Myr"
+    session.undo()
+    assert panel.host.population.histories == ("",)
+    assert compare.description == "Compare with τ = 10 Myr"
+    session.redo()
+    mass = np.array(panel.host.population.values("mass"))
+    compare.click()
+    assert "the second history is gone" in panel.apply.words.value
+    assert panel.host.population.histories == ("",)
+    np.testing.assert_array_equal(panel.host.population.values("mass"), mass)
+    session.undo()
+    assert panel.host.population.histories == ("", "tau10")
     panel.close()
 
 

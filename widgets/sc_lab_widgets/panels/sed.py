@@ -32,7 +32,7 @@ from sc_lab_widgets.panels.sed_given import settings_of_fit, table_of
 from sc_lab_widgets.panels.sed_judge import Judge, differences
 from sc_lab_widgets.panels.sed_light import Light, Lights
 from sc_lab_widgets.panels.sed_view import SedView, plain
-from sc_lab_widgets.panels.sed_words import as_html, sentences, title_of
+from sc_lab_widgets.panels.sed_words import as_html, sentences, title_of, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,7 +272,8 @@ class SedPanel(Panel):
         return standing_settings(self.session.document, self.session.current_catalog)
 
     def _settings(self, every: bool) -> tuple[SedSettings, list[str] | None]:
-        self._fittable()
+        if not every:
+            self._fittable()
         return settings_of(self.choice, self._standing), None if every else [self._id]
 
     def _click_band(self, band: str) -> None:
@@ -340,7 +341,7 @@ class SedPanel(Panel):
             return
         if not same_clump:
             self._clear_fit()
-        self._say([f"fitting {light.id}: the tables of z = {choice.redshift(light):g} are being made"])
+        self._say([waiting(light, choice)])
         self.engine.fit_later(light, choice, partial(self._arrived, light, choice))
 
     def _fit_or_clear(self, light: Light, choice: Choice) -> Any:
@@ -369,7 +370,7 @@ class SedPanel(Panel):
         curves = curves_of(fit, light, choice, low=low, high=high)
         self.view.name_library(fit.model.loaded_library.title)
         self.view.fill_fit(light, choice, pivots, curves)
-        self.corner.fill(curves.corner, curves.numbers)
+        self.corner.fill(curves.corner, curves.numbers, mean_age="age" not in fit.samples)
         judged = self._judged.get((light.key, choice))
         if judged is None:
             self._clear_judged()
@@ -429,6 +430,7 @@ class SedPanel(Panel):
         if self._behind is not None:
             (light, choice), self._behind = self._behind, None
             self._follow(light, choice)
+        self.apply.follow(self.choice, self.host.population.histories[1:2])
         value = as_html(self._lines)
         if self._words.value != value:
             self._words.value = value

@@ -11,23 +11,33 @@ from typing import TYPE_CHECKING, Final
 import ipywidgets as ui
 
 from sc_lab.errors import InputError, ScLabError
-from sc_lab.session.refitting import recorded_cosmology, refit_seds, sed_rows
+from sc_lab.session.refitting import drop_second_history, recorded_cosmology, refit_seds, sed_rows
 from sc_lab_widgets._cells import close_tree
+from sc_lab_widgets.panels.sed_choice import list_problem, other_tau
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sc_lab.clumps import SedSettings
     from sc_lab.session import Session
+    from sc_lab_widgets.panels.sed_choice import Choice
 
 __all__ = ["Apply"]
 
 #: Seconds between two looks at how far the fits are.
 _PERIOD: Final = 0.2
+_ONE: Final = "give this clump the mass and age of this fit in the list, as one step that U takes back"
+_COMPARE: Final = (
+    "fit every clump of the list with these settings and with this τ too, as one step that U takes back: histograms then "
+    "show the second history dashed"
+)
+_DROP: Final = "take the second history out of the list, as one step that U takes back; the first one stays as it is"
+_OTHER: Final = "a second τ goes with an exponential history: choose that first"
+_ALL: Final = "fit every clump of the list with these settings, as one step that U takes back"
 
 
 class Apply:
-    """Two buttons that fit clumps of the session anew, a bar, and a way to stop.
+    """Buttons that fit clumps of the session anew, with one history or two, a bar, and a way to stop.
 
     Parameters
     ----------
@@ -40,8 +50,9 @@ class Apply:
 
     Attributes
     ----------
-    one, all, stop : Button
-        For the clump that is shown, for every clump, and to give up.
+    one, all, compare, stop : Button
+        For the clump that is shown, for every clump, for every clump with a second history too (or without it again),
+        and to give up.
     bar : FloatProgress
         How far the fits are.
     words : HTML
@@ -64,21 +75,23 @@ class Apply:
         self._asked: tuple[SedSettings, list[str] | None]
         self._timer: asyncio.TimerHandle | None = None
         auto = {"width": "auto", "padding": "0 8px"}
-        self.one = ui.Button(
-            description="Apply to this clump", layout=dict(auto),
-            tooltip="give this clump the mass and age of this fit in the list, as one step that U takes back",
-        )  # fmt: skip
-        self.all = ui.Button(
-            description="Apply to all clumps", layout=dict(auto),
-            tooltip="fit every clump of the list with these settings, as one step that U takes back",
-        )  # fmt: skip
+        self.one = ui.Button(description="Apply to this clump", tooltip=_ONE, layout=dict(auto))
+        self.all = ui.Button(description="Apply to all clumps", tooltip=_ALL, layout=dict(auto))
+        self.compare = ui.Button(description="Compare with τ = 10 Myr", layout=dict(auto))
         self.stop = ui.Button(description="Cancel fits", tooltip="stop; nothing has changed then", layout=dict(auto))
         self.bar = ui.FloatProgress(value=0.0, min=0.0, max=1.0, layout={"width": "120px"})
         self.words = ui.HTML()
         self.one.on_click(lambda _button: self.begin(every=False))
         self.all.on_click(lambda _button: self.begin(every=True))
+        self.compare.on_click(lambda _button: self.compare_or_drop())
         self.stop.on_click(lambda _button: self.cancel())
-        self.widget: ui.Widget = ui.HBox([self.one, self.all, self.bar, self.stop, self.words])
+        self._second = ""
+        self._refused = ""
+        self.widget: ui.Widget = ui.Box(
+            [self.one, self.all, self.compare, self.bar, self.stop, self.words],
+            layout=ui.Layout(flex_flow="row wrap"),
+        )
+        self._refuse_compare = False
         self._show(running=False)
 
     @property
@@ -86,21 +99,80 @@ class Apply:
         """Whether fits are under way."""
         return self._future is not None
 
-    def begin(self, *, every: bool) -> None:
+    def follow(self, choice: Choice, histories: tuple[str, ...]) -> None:
+        """Let the buttons say what they would do, and why they cannot.
+
+        Parameters
+        ----------
+        choice : Choice
+            What the controls say.
+        histories : tuple of str
+            The second histories that the list has, such as ``tau10``.
+        """
+        second = self._second = histories[0] if histories else ""
+        self._refused = list_problem(choice)
+        why_not = self._refused or ("" if choice.sfh == "exponential" else _OTHER)
+        if second:
+            # A second history can always go.
+            label, tip, why_not = f"Drop {_tau_words(second)}", _DROP, ""
+        else:
+            label, tip = f"Compare with τ = {other_tau(choice.tau):g} Myr", _COMPARE
+        said = {
+            self.one: ("Apply to this clump", self._refused or _ONE),
+            self.all: ("Apply to all clumps", self._refused or _ALL),
+            self.compare: (label, why_not or tip),
+        }
+        for button, (words, hint) in said.items():
+            if (button.description, button.tooltip) != (words, hint):
+                button.description, button.tooltip = words, hint
+        self._refuse_compare = bool(why_not)
+        self._enable()
+
+    def _enable(self) -> None:
+        """Let those buttons be pressed that do something."""
+        refused = {self.one: self._refused, self.all: self._refused, self.compare: self._refuse_compare}
+        for button, why_not in refused.items():
+            disabled = self.running or bool(why_not)
+            if button.disabled != disabled:
+                button.disabled = disabled
+
+    def compare_or_drop(self) -> None:
+        """Fit every clump with a second history too; where the list has one, take it back without a fit."""
+        if self.running:
+            return
+        if not self._second:
+            self.begin(every=True, compare=True)
+            return
+        try:
+            self._writable()
+            dropped = drop_second_history(self._session)
+        except ScLabError as error:
+            self._report(error)
+            return
+        self._say("the second history is gone; U takes that back" if dropped else "nothing has changed")
+
+    def _writable(self) -> None:
+        if self._session.read_only:
+            msg = f"the session is read-only, so its list stays as it is: {self._session.read_only_reason}"
+            raise InputError(msg)
+
+    def begin(self, *, every: bool, compare: bool = False) -> None:
         """Fit clumps of the list with the settings that are shown.
 
         Parameters
         ----------
         every : bool
             Every clump, or the one that is shown.
+        compare : bool
+            Whether with a second exponential history too, so that two sets differ in tau alone.
         """
         if self.running:
             return
         try:
             settings, ids = self._ask(every)
-            if self._session.read_only:
-                msg = f"the session is read-only, so its list stays as it is: {self._session.read_only_reason}"
-                raise InputError(msg)
+            if compare:
+                settings = settings.replace(second_tau=other_tau(settings.model.tau))
+            self._writable()
         except ScLabError as error:
             self._report(error)
             return
@@ -162,7 +234,7 @@ class Apply:
         self._cancel.set()
 
     def _show(self, *, running: bool) -> None:
-        self.one.disabled = self.all.disabled = running
+        self._enable()
         for part in (self.bar, self.stop):
             part.layout.display = None if running else "none"
         if running:
@@ -184,6 +256,11 @@ class Apply:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         close_tree(self.widget)
+
+
+def _tau_words(history: str) -> str:
+    """Return a second history as a button says it."""
+    return f"τ = {history.removeprefix('tau').replace('p', '.')} Myr"
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sc_lab.clumps import SedSettings
 from sc_lab.cosmology import make_cosmology
-from sc_lab_widgets.panels.sed_choice import make_priors, priors_of
+from sc_lab_widgets.panels.sed_choice import make_model, make_priors, priors_of
 
 if TYPE_CHECKING:
     from sc_lab_widgets.panels.sed_choice import Choice
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["fit_code", "fit_light", "stream_of"]
 
 _SEED: Final = SedSettings().seed
+_TIMES: Final = ("tau", "duration")
+#: What the call takes in a model alone.
+_SHAPE: Final = ("slope", "bump")
 
 
 def stream_of(name: str) -> int:
@@ -41,18 +44,15 @@ def _fluxes(light: Light, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _words(choice: Choice) -> dict[str, Any]:
-    """Return the keywords of the call that need no import."""
+    """Return the keywords that say the model, those of times without their unit."""
     words: dict[str, Any] = {"sfh": choice.sfh}
     if choice.sfh == "exponential":
         words["tau"] = choice.tau
-    words |= {
-        "mode": choice.mode,
-        "library": choice.library,
-        "attenuation": choice.attenuation,
-        "nebular": choice.nebular,
-        "error_floor": choice.error_floor,
-    }
-    return words
+    if choice.sfh == "constant" and choice.duration is not None:
+        words["duration"] = choice.duration
+    words |= {"mode": choice.mode, "library": choice.library, "attenuation": choice.attenuation}
+    words |= {name: value for name in _SHAPE if (value := getattr(choice, name)) is not None}
+    return words | {"nebular": choice.nebular}
 
 
 def fit_light(light: Light, choice: Choice, **options: Any) -> Any:
@@ -74,9 +74,10 @@ def fit_light(light: Light, choice: Choice, **options: Any) -> Any:
     """
     from sc_lab import sed
 
-    words = _words(choice)
-    if "tau" in words:
-        words["tau"] = words["tau"] * u.Myr
+    words = {name: value * u.Myr if name in _TIMES else value for name, value in _words(choice).items()}
+    if any(name in words for name in _SHAPE):
+        words = {"model": make_model(choice)}
+    words["error_floor"] = choice.error_floor
     priors = priors_of(choice)
     if priors:
         words["priors"] = make_priors(priors)
@@ -106,11 +107,17 @@ def fit_code(light: Light, choice: Choice) -> str:
     """
     priors = priors_of(choice)
     names = sorted({kind for kind, _, _ in priors.values()} | ({"Priors"} if priors else set()))
-    imported = ", ".join([*names, "fit_photometry"])
     flux, error = _fluxes(light, choice)
-    words = {name: repr(value) for name, value in _words(choice).items()}
-    if "tau" in words:
-        words["tau"] += " * u.Myr"
+    words = {name: repr(value) + (" * u.Myr" if name in _TIMES else "") for name, value in _words(choice).items()}
+    note_library = ""
+    if not isinstance(choice.library, str):
+        words["library"] = "library"
+        note_library = f"# library: the Library {_comment(choice.library.name)} that was handed to the panel\n"
+    if any(name in words for name in _SHAPE):
+        words = {"model": f"SedModel({', '.join(f'{name}={value}' for name, value in words.items())})"}
+        names.append("SedModel")
+    imported = ", ".join([*sorted(names), "fit_photometry"])
+    words["error_floor"] = repr(choice.error_floor)
     if priors:
         inside = ", ".join(f"{name}={kind}({low!r}, {_end(high)})" for name, (kind, low, high) in priors.items())
         words["priors"] = f"Priors({inside})"
@@ -129,6 +136,7 @@ def fit_code(light: Light, choice: Choice) -> str:
         f"{'from sc_lab.cosmology import make_cosmology' + chr(10) if light.cosmology is not None else ''}"
         f"from sc_lab.sed import {imported}\n\n"
         f"# {_comment(light.id)}; masses are those of the observed light: divide by the magnification, {light.mu:.6g}\n"
+        f"{note_library}"
         f"bands = {list(light.bands)!r}\n"
         f"flux = {_array(flux)} * u.nJy{note if holes else ''}\n"
         f"flux_err = {_array(error)} * u.nJy\n"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.sed.libraries import SHIPPED
 from sc_lab.sed.model import SedModel
 from sc_lab_widgets.panels.sed_light import LEAST
 
@@ -23,10 +25,14 @@ __all__ = [
     "MODES",
     "OLDEST",
     "SFHS",
+    "SLOPES",
     "TAUS",
     "Choice",
     "choice_from",
+    "list_problem",
+    "make_model",
     "make_priors",
+    "other_tau",
     "priors_of",
     "settings_of",
 ]
@@ -41,7 +47,11 @@ ATTENUATIONS: Final = {
     "salim": "Salim",
 }
 MODES: Final = {"fine": "fine", "compat": "as bagpipes"}
+#: Times [Myr] of the two histories of figure 5 of Claeyssens et al. (2026), solid and dashed.
 TAUS: Final = (1.0, 10.0)
+#: Laws with a shape of their own: name of the control of their slope, and where it begins. With a slope of 0 the law
+#: of Salim et al. is Calzetti's.
+SLOPES: Final = {"charlot_fall": ("slope", 0.7), "salim": ("delta", 0.0)}
 #: An age limit at the end of its slider means: up to the age of the Universe [Myr].
 OLDEST: Final = 13_000.0
 #: Usual limits of the priors: (low, high) by parameter; ages in Myr, metallicities in solar units.
@@ -61,10 +71,16 @@ class Choice:
 
     Attributes
     ----------
-    sfh, mode, attenuation, library : str
+    sfh, mode, attenuation : str
         As for `sc_lab.sed.fit_photometry`.
+    library : str or Library
+        Stellar library, by name, path or loaded.
     tau : float
         E-folding time of exponential histories [Myr].
+    duration : float or None
+        How long constant histories last [Myr]; None is until now.
+    slope, bump : float or None
+        Shape of the attenuation laws of `SLOPES`; None of the others, and no bump of those that have none.
     nebular : bool
         Whether ionised gas shines.
     error_floor : float
@@ -81,7 +97,10 @@ class Choice:
     tau: float = 1.0
     mode: str = "fine"
     attenuation: str = "calzetti"
-    library: str = "bc03"
+    library: Any = "bc03"
+    duration: float | None = None
+    slope: float | None = None
+    bump: float | None = None
     nebular: bool = True
     error_floor: float = 0.03
     limits: tuple[tuple[str, tuple[float, float]], ...] = ()
@@ -90,7 +109,8 @@ class Choice:
 
     def model_key(self, light: Light) -> tuple[Any, ...]:
         """Return what decides the tables that a fit needs."""
-        model = (self.sfh, self.tau if self.sfh == "exponential" else 0.0, self.mode, self.attenuation, self.library)
+        history = (self.sfh, self.tau if self.sfh == "exponential" else 0.0, self.duration)
+        model = (*history, self.mode, self.attenuation, self.slope, self.bump, self.library)
         # Tables reach to whole magnitudes.
         dust = max(1, math.ceil(self.reach("a_v")[1]))
         return (*model, self.nebular, dust, light.bands, self.redshift(light))
@@ -112,6 +132,13 @@ class Choice:
         z = self.redshift(light)
         if not (np.isfinite(z) and z > 0):
             return f"{light.id} has no redshift, so no SED can be fitted: give one with the redshift slider"
+        if isinstance(self.library, str) and self.library.lower() not in SHIPPED:
+            path = Path(self.library).expanduser()
+            if not path.is_file():
+                return (
+                    f"there is no stellar library {self.library!r}: give bc03, or the path of a grid in bagpipes' format "
+                    f"(relative ones begin in {Path.cwd()})"
+                )
         n, there = int(self.used(light).sum()), int(light.observed.sum())
         if n >= LEAST:
             return ""
@@ -123,6 +150,60 @@ class Choice:
     def spare(self) -> Choice:
         """Return the choice without what belongs to one clump alone."""
         return replace(self, z=None, left_out=frozenset())
+
+
+def make_model(choice: Choice) -> SedModel:
+    """Return the model that a choice stands for.
+
+    Parameters
+    ----------
+    choice : Choice
+        The choice.
+
+    Returns
+    -------
+    SedModel
+        The model. What decides nothing is as by default, so that equal models are equal.
+    """
+    options: dict[str, Any] = {
+        "sfh": choice.sfh,
+        "mode": choice.mode,
+        "library": choice.library,
+        "attenuation": choice.attenuation,
+        "nebular": choice.nebular,
+        "tau": choice.tau if choice.sfh == "exponential" else None,
+        "duration": choice.duration if choice.sfh == "constant" else None,
+        "slope": choice.slope,
+        "bump": choice.bump,
+    }
+    return SedModel(**{name: value for name, value in options.items() if value is not None})
+
+
+def list_problem(choice: Choice) -> str:
+    """Return why a choice cannot be that of a list of clumps, in words; nothing where it can.
+
+    Parameters
+    ----------
+    choice : Choice
+        The choice.
+    """
+    if choice.sfh == "continuity":
+        return (
+            "a history in bins has no age of onset, which the list needs for every clump: it is shown for the clump at "
+            "hand alone; choose exponential, constant or burst for the list"
+        )
+    return ""
+
+
+def other_tau(tau: float) -> float:
+    """Return the time of the second history that goes with one [Myr]: of 1 and 10 Myr the other.
+
+    Parameters
+    ----------
+    tau : float
+        Time of the reference [Myr].
+    """
+    return TAUS[0] if tau == TAUS[1] else TAUS[1]
 
 
 def settings_of(choice: Choice, before: SedSettings) -> SedSettings:
@@ -143,22 +224,16 @@ def settings_of(choice: Choice, before: SedSettings) -> SedSettings:
     Raises
     ------
     InputError
-        If the choice is of one clump alone, by a redshift of its own.
+        If the choice is of one clump alone, by a redshift of its own or a history in bins.
     """
     if choice.z is not None:
         msg = "the list has the redshifts of its catalogue; take this one back first (Reset), or mend the catalogue"
         raise InputError(msg)
+    problem = list_problem(choice)
+    if problem:
+        raise InputError(problem)
     priors = priors_of(choice)
-    # Without an exponential history its time stays what it is by default: it decides nothing.
-    tau = choice.tau if choice.sfh == "exponential" else SedModel.tau
-    model = SedModel(
-        sfh=choice.sfh,  # type: ignore[arg-type]  # checked by the model itself
-        mode=choice.mode,  # type: ignore[arg-type]
-        attenuation=choice.attenuation,  # type: ignore[arg-type]
-        library=choice.library,
-        nebular=choice.nebular,
-        tau=tau,
-    )
+    model = make_model(choice)
     second = before.second_tau if choice.sfh == "exponential" and before.second_tau != model.tau else None
     return dataclasses.replace(
         before,
@@ -190,7 +265,10 @@ def choice_from(settings: SedSettings) -> Choice:
         tau=float(model.tau),
         mode=model.mode,
         attenuation=model.attenuation,
-        library=model.library if isinstance(model.library, str) else "bc03",
+        library=model.library,
+        duration=model.duration,
+        slope=model.slope if model.attenuation in SLOPES else None,
+        bump=model.bump if model.attenuation == "salim" else None,
         nebular=model.nebular,
         error_floor=settings.error_floor,
         limits=tuple(limits),

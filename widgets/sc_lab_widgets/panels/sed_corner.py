@@ -20,6 +20,7 @@ __all__ = ["CornerView"]
 
 #: What the axis of each parameter says.
 _AXIS: Final = {"log_mass": "log M [M☉]", "log_age": "log age [Myr]", "a_v": "A_V [mag]", "log_z": "log Z [Z☉]"}
+_MEAN_AGE: Final = "log mean age [Myr]"
 _SYMBOL: Final = {"log_mass": "log M", "log_age": "log age", "a_v": "A_V", "log_z": "log Z"}
 _NAMES: Final = CORNER
 _N: Final = len(_NAMES)
@@ -75,6 +76,7 @@ class CornerView:
         self.judged_steps = ColumnDataSource({"x": [], "y": []}, name="histograms of bagpipes")
         self.marks = ColumnDataSource({name: [] for name in ("x", "low", "high")}, name="quantiles")
         self.ranges: dict[str, tuple[float, float]] = {}
+        self._mean_age = False
         size = _N * _STEP - (_STEP - 1)
         plot = new_figure(
             "sed_corner", "Posterior", "", "", height=410, x_range=Range1d(-0.02, size + 0.12),
@@ -112,7 +114,13 @@ class CornerView:
         self.figure = plot
 
     # ---- filling ---------------------------------------------------------------------------
-    def fill(self, draws: Mapping[str, np.ndarray], numbers: Mapping[str, tuple[float, float, float]]) -> None:
+    def fill(
+        self,
+        draws: Mapping[str, np.ndarray],
+        numbers: Mapping[str, tuple[float, float, float]],
+        *,
+        mean_age: bool = False,
+    ) -> None:
         """Show a posterior.
 
         Parameters
@@ -121,7 +129,10 @@ class CornerView:
             Draws of equal weight, by parameter.
         numbers : mapping of str to (float, float, float)
             Median and the distances down and up to the 68 % interval.
+        mean_age : bool
+            Whether the age is that of the mean star: a history in bins has no onset.
         """
+        self._mean_age = mean_age
         self.ranges = {name: self._range(name, draws[name]) for name in _NAMES}
         self.images.data, self.contours.data = self._pairs(draws)
         left, right, bottom, top = [], [], [], []
@@ -141,7 +152,8 @@ class CornerView:
                     marks["x"].append(x + place)
                     marks["low"].append(y)
                     marks["high"].append(y + 1)
-            text = f"{_SYMBOL[name]} {middle:.2f} +{up:.2f} −{down:.2f}".replace("-", "−")
+            symbol = "log mean age" if name == "log_age" and mean_age else _SYMBOL[name]
+            text = f"{symbol} {middle:.2f} +{up:.2f} −{down:.2f}".replace("-", "−")
             if self.labels[name].text != text:
                 self.labels[name].text = text
         self.bars.data = {
@@ -241,7 +253,8 @@ class CornerView:
                 # The name of the parameter stands at the middle of its cell, beyond the numbers.
                 places.setdefault(round(start + 0.5, 6), "")
                 if axis is plot.xaxis[0]:
-                    places[round(start + 0.5, 6)] += f"\n{_AXIS[name]}"
+                    label = _MEAN_AGE if name == "log_age" and self._mean_age else _AXIS[name]
+                    places[round(start + 0.5, 6)] += f"\n{label}"
             # In place: a new ticker would have bokeh go through all models of the document.
             if list(axis.ticker.ticks) != list(places):
                 axis.ticker.ticks = list(places)

@@ -61,7 +61,8 @@ class Engine:
 
     def is_warm(self, light: Light, choice: Choice) -> bool:
         """Return whether a fit would be made in milliseconds."""
-        return choice.model_key(light) in self._warm
+        # A history in bins is sampled: that takes a second whatever is warm.
+        return choice.sfh != "continuity" and choice.model_key(light) in self._warm
 
     def fit(self, light: Light, choice: Choice) -> Any:
         """Return the fit, made now where it is not kept."""
@@ -108,7 +109,7 @@ class Engine:
             How they will be fitted.
         """
         loop = _running_loop()
-        if loop is None or self._closed:
+        if loop is None or self._closed or choice.sfh == "continuity":
             return
         self._find, self._ahead = (find, choice), []
         self._schedule(loop)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sc_lab_widgets.panels.sed_choice import LIMITS, OLDEST, Choice
+from sc_lab_widgets.panels.sed_choice import ATTENUATIONS, LIMITS, OLDEST, Choice
 from sc_lab_widgets.panels.sed_light import LEAST
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sc_lab_widgets.panels.sed_light import Light
 
-__all__ = ["as_html", "number", "sentences", "title_of"]
+__all__ = ["as_html", "number", "sentences", "title_of", "waiting"]
 
 _PRIORS: Final = {
     "age": ("age uniform", " Myr"),
@@ -62,6 +62,21 @@ def title_of(light: Light, choice: Choice, n_selected: int) -> str:
     return " · ".join(parts)
 
 
+def waiting(light: Light, choice: Choice) -> str:
+    """Return what is said while a fit is made.
+
+    Parameters
+    ----------
+    light : Light
+        The clump.
+    choice : Choice
+        How it is fitted.
+    """
+    if choice.sfh == "continuity":
+        return f"fitting {light.id}: a history in bins is sampled, which takes seconds"
+    return f"fitting {light.id}: the tables of z = {choice.redshift(light):g} are being made"
+
+
 def _priors(choice: Choice) -> str:
     out = []
     for name, (words, unit) in _PRIORS.items():
@@ -70,6 +85,25 @@ def _priors(choice: Choice) -> str:
         own = "" if (low, high) == LIMITS[name] else " (yours)"
         out.append(f"{words} {number(low)} to {top}{own}")
     return "; ".join(out)
+
+
+def _history(choice: Choice) -> str:
+    """Return the star-formation history with its time."""
+    if choice.sfh == "exponential":
+        return f"exponential, τ = {choice.tau:g} Myr"
+    if choice.sfh == "constant":
+        return "constant until now" if choice.duration is None else f"constant for {choice.duration:.4g} Myr"
+    return "continuity, in bins" if choice.sfh == "continuity" else choice.sfh
+
+
+def _law(choice: Choice) -> str:
+    """Return the attenuation law with its shape."""
+    name = ATTENUATIONS[choice.attenuation]
+    if choice.attenuation == "charlot_fall":
+        return f"{name}, n = {number(choice.slope or 0.0)}"
+    if choice.attenuation == "salim":
+        return f"{name}, δ = {number(choice.slope or 0.0)}, B = {number(choice.bump or 0.0)}"
+    return name
 
 
 def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
@@ -84,9 +118,8 @@ def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
     fit : SedFit
         The fit.
     """
-    history = f"exponential, τ = {choice.tau:g} Myr" if choice.sfh == "exponential" else choice.sfh
     gas = "" if choice.nebular else "no ionised gas"
-    model = (fit.model.loaded_library.title, history, choice.attenuation, gas, f"{choice.mode} mode")
+    model = (fit.model.loaded_library.title, _history(choice), _law(choice), gas, f"{choice.mode} mode")
     numbers = (
         f"{int(choice.used(light).sum())} bands",
         f"χ² = {fit.best_chi2:.2f} (best model, errors with a floor of {100 * choice.error_floor:.3g} %)",
