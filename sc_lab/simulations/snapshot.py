@@ -17,7 +17,7 @@ from sc_lab.errors import InputError
 from sc_lab.simulations.header import N_TYPES, Header, read_header
 from sc_lab.simulations.scaling import to_physical
 
-__all__ = ["TYPES", "Particles", "Snapshot", "open_hdf5", "part_paths", "read_snapshot", "with_header"]
+__all__ = ["TYPES", "Particles", "Snapshot", "check_header", "open_hdf5", "part_paths", "read_snapshot", "with_header"]
 
 #: Names of the particle types, in the order of their numbers in the files.
 TYPES = ("gas", "dm", "type2", "type3", "stars", "black_holes")
@@ -237,7 +237,7 @@ class Snapshot:
             If a type or an entry of the header is not known, fields differ in length or carry units, positions are not
             (n, 3), or redshift, scale factor, h and box cannot be.
         """
-        _check_header(header, box_size)
+        check_header(header, box_size)
         unknown = sorted(set(particles) - set(TYPES))
         if unknown:
             msg = f"particle types {', '.join(map(repr, unknown))} are not known; give {', '.join(TYPES)}"
@@ -271,6 +271,54 @@ class Snapshot:
         made = Header(box_size=float(box_size), numbers=tuple(numbers), **(entries | header))
         return cls(made, name, _particles(made, parts, name))
 
+    @staticmethod
+    def from_yt(
+        ds: Any, *, types: Mapping[str, str] | None = None, fields: Mapping[str, str] | None = None, **header: Any
+    ) -> Snapshot:
+        """Return the snapshot of a data set that yt has loaded, of any of its formats.
+
+        Parameters
+        ----------
+        ds : yt data set
+            What ``yt.load`` returns; yt itself is not imported.
+        types : mapping of str to str, optional
+            The names that "gas", "dm", "stars" and "black_holes" have in it, where they are not the usual ones.
+        fields : mapping of str to str, optional
+            The names that fields have in it, by their names in files of AREPO.
+        **header
+            Entries of `Header` that go before those of the data set.
+
+        Returns
+        -------
+        Snapshot
+            See `sc_lab.simulations.adapters.from_yt`.
+        """
+        from sc_lab.simulations.adapters import from_yt
+
+        return from_yt(ds, types=types, fields=fields, **header)
+
+    @staticmethod
+    def from_pynbody(sim: Any, *, fields: Mapping[str, str] | None = None, **header: Any) -> Snapshot:
+        """Return the snapshot of what pynbody has loaded.
+
+        Parameters
+        ----------
+        sim : pynbody SimSnap
+            What ``pynbody.load`` returns; pynbody itself is not imported.
+        fields : mapping of str to str, optional
+            The names that arrays have there, by their names in files of AREPO.
+        **header
+            Entries of `Header` that go before those of the snapshot.
+
+        Returns
+        -------
+        Snapshot
+            See `sc_lab.simulations.adapters.from_pynbody`.
+        """
+        from sc_lab.simulations.adapters import from_pynbody
+
+        return from_pynbody(sim, fields=fields, **header)
+
 
 #: What follows the number of particles in the shape of a field.
 _SHAPES: dict[str, tuple[int, ...]] = {"Coordinates": (3,), "Velocities": (3,), "Masses": ()}
@@ -292,8 +340,21 @@ def _plain(value: Any, name: str, kind: str) -> npt.NDArray[Any]:
     return array
 
 
-def _check_header(header: Mapping[str, Any], box_size: float) -> None:
-    """Refuse entries that no header has, or that no box and no cosmology can have."""
+def check_header(header: Mapping[str, Any], box_size: float) -> None:
+    """Refuse entries that no header has, or that no box and no cosmology can have.
+
+    Parameters
+    ----------
+    header : mapping
+        Entries of `Header`.
+    box_size : float
+        Side of the box.
+
+    Raises
+    ------
+    InputError
+        If an entry is not known or cannot be.
+    """
     known = [each.name for each in fields(Header) if each.name not in ("box_size", "numbers")]
     unknown = sorted(set(header) - set(known))
     if unknown:
