@@ -118,6 +118,9 @@ class _Plain:
         self.ids = [str(name) for name in base["id"].tolist()]
         self.index = {name: row for row, name in enumerate(self.ids)}
         self.columns = {name: _bare(base[name]) for name in base.colnames}
+        #: Joint draws of the opened catalogue; None where it has none.
+        draws = (values for name, (values, *_) in self.columns.items() if _is_draws(name) and values.ndim == 2)
+        self.depth = next((values.shape[1] for values in draws), None)
 
     def patched(self, document: Document) -> QTable:
         """Return the catalogue of a document."""
@@ -142,7 +145,9 @@ class _Plain:
         made = [
             Column(np.array(list(place), dtype=np.str_))
             if name == "id"
-            else _column(name, self.columns.get(name), keep, n, overlays.get(name, []), units.get(name, ""), measured)
+            else _column(
+                name, self.columns.get(name), keep, n, overlays.get(name, []), units.get(name, ""), measured, self.depth
+            )
             for name in names
         ]
         # One call with every column: setting them one by one copies what each says of itself.
@@ -160,6 +165,12 @@ class _Plain:
         said = {**_said(document), "content_sha256": content_sha256(out)}
         out.meta[META_KEY] = {**(record if isinstance(record, dict) else {}), **said}
         return out
+
+
+def _is_draws(name: str) -> bool:
+    """Return whether a column holds joint draws."""
+    entry = find_column(name)
+    return entry is not None and entry.draws
 
 
 def _alike(rows: tuple[ClumpRow, ...]) -> list[tuple[tuple[tuple[str, ...], tuple[str, ...]], list[ClumpRow]]]:
@@ -220,18 +231,19 @@ def _column(
     overlays: list[_Overlay],
     unit: str,
     measured: npt.NDArray[np.bool_],
+    joint: int | None,
 ) -> Any:
-    """Return one column of the patched list.
+    """Return one column of the patched list; draws are as many as those of the opened catalogue, `joint`.
 
     A row that was measured anew holds what the measurement says and nothing else: where it is silent, the
     number of the opened catalogue is gone too, because it belongs to another measurement.
     """
     values: npt.NDArray[Any]
     mask = np.ones(n, dtype=bool)
-    entry = find_column(name)
-    packed = entry is not None and entry.draws
+    packed = _is_draws(name)
     if packed:
-        overlays = _unpacked(overlays, None if opened is None else opened[0].shape[1])
+        # All columns of draws have one length, those too that the opened catalogue has not.
+        overlays = _unpacked(overlays, joint)
     if opened is not None:
         old, old_mask, house = opened
         values = np.zeros((n, *old.shape[1:]), dtype=old.dtype)
@@ -249,7 +261,7 @@ def _column(
             raise InputError(msg)
     elif packed:
         house = u.Unit(unit) if unit else None
-        depth = next((len(value) for _, given in overlays for value in given if value is not None), 1)
+        depth = next((len(value) for _, given in overlays for value in given if value is not None), joint or 1)
         values, mask = np.zeros((n, depth)), np.ones((n, depth), dtype=bool)
     else:
         house = u.Unit(unit) if unit else None

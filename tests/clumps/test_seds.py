@@ -415,6 +415,17 @@ def test_a_second_history_that_the_catalogue_came_with_is_silenced_and_its_first
     assert population_of(session).histories == ("", "tau10")
 
 
+def test_draws_of_fits_are_as_many_as_those_that_the_catalogue_came_with(fitted, catalog, settings):
+    """Also in columns that the catalogue has not: draw j belongs together across all of them."""
+    table = catalog.copy()
+    table["mass"], table["mass_draws"] = np.full(8, 1e6) * u.Msun, np.full((8, 20), 1e6) * u.Msun
+    session = Session(validate(table))
+    refit_seds(session, settings)
+    now = session.current_catalog
+    assert now["mass_draws"].shape == now["sfr_draws"].shape == (8, 20)
+    joint_draws(now)
+
+
 def test_settings_with_a_library_of_a_path_come_back_from_their_record(tmp_path):
     settings = SedSettings(model=SedModel(library=str(tmp_path / "mine.fits")))
     with pytest.raises(InputError, match="there is no stellar library"):
