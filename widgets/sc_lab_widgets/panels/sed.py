@@ -135,7 +135,10 @@ class SedPanel(Panel):
                     layout=ui.Layout(flex_flow="row wrap"),
                 ),
                 ui.Box([self._words], layout=ui.Layout(min_height="58px")),
-                ui.Box([self.message], layout=ui.Layout(min_height="22px")),
+                ui.Box(
+                    [self.message, self.apply.status, self.judge.status],
+                    layout=ui.Layout(min_height="34px", flex_flow="row wrap", align_items="center"),
+                ),
             ]
         )
         plots = self.figures

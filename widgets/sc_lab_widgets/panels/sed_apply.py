@@ -57,8 +57,8 @@ class Apply:
         How far the fits are.
     words : HTML
         The same in words.
-    widget : Widget
-        All of them in a row.
+    widget, status : Widget
+        The buttons in a row, and what is said of their work.
     """
 
     def __init__(
@@ -87,10 +87,9 @@ class Apply:
         self.stop.on_click(lambda _button: self.cancel())
         self._second = ""
         self._refused = ""
-        self.widget: ui.Widget = ui.Box(
-            [self.one, self.all, self.compare, self.bar, self.stop, self.words],
-            layout=ui.Layout(flex_flow="row wrap"),
-        )
+        self.widget: ui.Widget = ui.HBox([self.one, self.all, self.compare])
+        # In a line of its own: buttons must not move while something is under way.
+        self.status: ui.Widget = ui.HBox([self.bar, self.stop, self.words])
         self._refuse_compare = False
         self._show(running=False)
 
@@ -255,7 +254,8 @@ class Apply:
             self._timer = None
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        close_tree(self.widget)
+        for part in (self.widget, self.status):
+            close_tree(part)
 
 
 def _tau_words(history: str) -> str:

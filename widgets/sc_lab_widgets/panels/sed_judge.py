@@ -53,8 +53,8 @@ class Judge:
         How far bagpipes is.
     words : HTML
         The same in words.
-    widget : Widget
-        All of them in a row.
+    widget, status : Widget
+        The button, and what is said of its work.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Judge:
         self.words = ui.HTML()
         self.button.on_click(lambda _button: self.begin())
         self.stop.on_click(lambda _button: self.cancel())
-        self.widget: ui.Widget = ui.HBox([self.button, self.bar, self.stop, self.words])
+        self.widget: ui.Widget = self.button
+        self.status: ui.Widget = ui.HBox([self.bar, self.stop, self.words])
         self._show(running=False)
 
     @property
@@ -172,7 +173,8 @@ class Judge:
             self._run = None
         if self._timer is not None:
             self._timer.cancel()
-        close_tree(self.widget)
+        for part in (self.widget, self.status):
+            close_tree(part)
 
 
 def differences(fit: Any, judged: Any) -> str:
