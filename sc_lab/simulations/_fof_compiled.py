@@ -6,21 +6,39 @@ import functools
 from typing import Any
 
 from sc_lab.errors import OptionalDependencyError
-from sc_lab.simulations import _fof_loops
+from sc_lab.simulations import _fof_joining, _fof_numbering, _fof_sorting
 
 __all__ = ["loops"]
 
 _HELPERS = (
-    "plane_of",
-    "root_of",
-    "touching",
-    "first_at_least",
-    "join_pair",
-    "join_column",
-    "join_inside",
-    "join_wrapped",
+    _fof_sorting.plane_of,
+    _fof_sorting.stride_of,
+    _fof_sorting.bits_of,
+    _fof_sorting.find_keys,
+    _fof_sorting.sorting_order,
+    _fof_sorting.sort_plane,
+    _fof_joining.root_of,
+    _fof_joining.unite,
+    _fof_joining.are_friends,
+    _fof_joining.touching,
+    _fof_joining.list_plane,
+    _fof_joining.join_within,
+    _fof_joining.join_cells,
+    _fof_joining.join_beside,
+    _fof_joining.first_at_least,
+    _fof_joining.join_around,
+    _fof_joining.join_two,
 )
-_LOOPS = ("count_planes", "scatter_planes", "sort_planes", "list_cells", "join_planes", "count_cells", "label")
+_LOOPS = (
+    _fof_sorting.survey,
+    _fof_sorting.count_planes,
+    _fof_sorting.scatter_planes,
+    _fof_joining.join_planes,
+    _fof_joining.join_across,
+    _fof_numbering.count_members,
+    _fof_numbering.write_labels,
+    _fof_numbering.number_alone,
+)
 
 
 @functools.cache
@@ -33,13 +51,12 @@ def loops() -> dict[str, Any]:
         raise OptionalDependencyError(msg) from err
     from numba.extending import register_jitable
 
-    for name in _HELPERS:
-        register_jitable(getattr(_fof_loops, name))
+    for helper in _HELPERS:
+        register_jitable(helper)
     out = {}
-    for name in _LOOPS:
-        loop = getattr(_fof_loops, name)
+    for loop in _LOOPS:
         try:
-            out[name] = numba.njit(nogil=True, cache=True)(loop)
+            out[loop.__name__] = numba.njit(nogil=True, cache=True)(loop)
         except RuntimeError:  # no folder that a cache could be written to
-            out[name] = numba.njit(nogil=True)(loop)
+            out[loop.__name__] = numba.njit(nogil=True)(loop)
     return out

@@ -16,11 +16,15 @@ from sc_lab.units import FloatArray
 
 __all__ = ["friends_of_friends"]
 
-#: Planes of cells, of each of which a number is kept; cells in a plane, whose keys must fit in an integer.
+#: Planes of cells, of each of which a number is kept; cells along an axis, whose keys must fit in an integer.
 _MOST_PLANES = 2**22
-_MOST_KEYS = 2**62
-#: Fewer cells than this along a periodic axis, and a neighbour may be met on both sides at once.
-_FEWEST_CELLS = 5
+_MOST_CELLS = 2**28
+#: Fewer cells than this along a periodic axis, and a neighbour is met on both sides at once.
+_FEWEST_CELLS = 3
+#: Cells are wider than the linking length by more than rounding moves a particle on the widest grid.
+_WIDER = 1.0 + 1e-6
+#: Pieces of the work for each thread.
+_PIECES = 6
 #: Particles below which a second thread costs more than it brings.
 _WORTH_A_THREAD = 20_000
 
@@ -65,10 +69,10 @@ def friends_of_friends(
     Notes
     -----
     Two particles are friends when their distance, in a periodic box that to the nearest image, is at most the linking
-    length; groups are the connected components (Davis et al. 1985). Cells with sides of the linking length over
-    the square root of three hold only friends, so that unions are made of cells, not of particles, and two cells are
-    joined at the first pair that is close enough. Beyond the positions it needs a copy of them and
-    up to 20 bytes for each particle.
+    length; groups are the connected components (Davis et al. 1985). Cells have about the side of the linking length, so
+    that friends lie in cells that touch. Where they hold many particles they are cut into parts so small that all in a
+    part are friends outright: parts are joined there, not particles, at the first pair that is close enough, and dense
+    lumps cost no pairs. Beyond the positions it needs a copy of them and about 10 bytes for each particle.
 
     Examples
     --------
@@ -85,18 +89,22 @@ def friends_of_friends(
         raise InputError(msg)
     if not len(points):
         return np.empty(0, dtype=np.int64)
-    points = _wrapped(points, period)
-    low = np.where(period > 0, 0.0, points.min(axis=0))
-    extent = np.where(period > 0, period, points.max(axis=0) - low)
-    # A hair below the side at which opposite corners are one linking length apart.
-    side = length / np.sqrt(3.0) * (1.0 - 1e-9)
-    shape = np.floor(extent / side) + 1
-    # Around a box cells must fit exactly, and are smaller for it; below half a linking length two of them are not enough.
-    per_length = np.where(period > 0, shape / np.where(period > 0, period, 1.0), 1.0 / side)
-    small = bool(np.any((period > 0) & ((shape < _FEWEST_CELLS) | (per_length * length >= 2.0))))
-    if method == "tree" or small or shape[0] > _MOST_PLANES or shape[1] * shape[2] > _MOST_KEYS:
-        return _ranked(_by_tree(points, length, period), min_members)
-    return _by_cells(points, length, period, low, per_length, shape.astype(np.int64), min_members, threads)
+    wanted = min(threads or os.cpu_count() or 1, max(1, len(points) // _WORTH_A_THREAD))
+    with ThreadPoolExecutor(wanted) as pool:
+
+        def each(parts: list[tuple[int, int]], call: Callable[[int, int, int], Any]) -> None:
+            for future in [pool.submit(call, number, low, high) for number, (low, high) in enumerate(parts)]:
+                future.result()
+
+        lowest, highest = _extent(points, each, wanted) if method == "cells" else _plain_extent(points)
+        _check_finite(points, lowest, highest)
+        if np.any((period > 0) & ((lowest < 0) | (highest > period))):
+            points = _wrapped(points, period)
+        grid = _grid(length, period, lowest, highest)
+        if method == "tree" or grid is None:
+            return _ranked(_by_tree(points, length, period), min_members)
+        order, parent = _joined(points, length, period, grid, each, wanted)
+        return _numbered(order, parent, min_members, each, wanted)
 
 
 # ---------------------------------------------------------------------- what was given
@@ -108,11 +116,6 @@ def _points(positions: Any) -> npt.NDArray[Any]:
     points = given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
         msg = f"positions has the shape {points.shape}; give (n, 3)"
-        raise InputError(msg)
-    # A sum is enough to find a NaN, and makes no mask of every number.
-    if not np.isfinite(points.sum(axis=0)).all():
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-        msg = f"{len(bad)} position(s) are not finite, the first in row {bad[0] if len(bad) else 0}; leave them out"
         raise InputError(msg)
     return np.ascontiguousarray(points)
 
@@ -138,13 +141,22 @@ def _lengths(linking_length: Any, box_size: Any) -> tuple[float, FloatArray]:
     return length, period
 
 
+def _plain_extent(points: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest coordinate along each axis, not finite where one of them is not."""
+    return points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+
+
+def _check_finite(points: npt.NDArray[Any], lowest: FloatArray, highest: FloatArray) -> None:
+    """Refuse positions that are not finite."""
+    if not np.isfinite(lowest + highest).all():
+        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        msg = f"{len(bad)} position(s) are not finite, the first in row {bad[0] if len(bad) else 0}; leave them out"
+        raise InputError(msg)
+
+
 def _wrapped(points: npt.NDArray[Any], period: FloatArray) -> npt.NDArray[Any]:
-    """Return positions inside the periods; a copy only where one lies outside."""
-    for axis in np.flatnonzero(period > 0).tolist():
-        column = points[:, axis]
-        if column.min() < 0 or column.max() > period[axis]:
-            return np.where(period > 0, points - np.floor(points / np.where(period > 0, period, 1.0)) * period, points)
-    return points
+    """Return a copy of the positions inside the periods."""
+    return np.where(period > 0, points - np.floor(points / np.where(period > 0, period, 1.0)) * period, points)
 
 
 # ---------------------------------------------------------------------- the readable reference
@@ -176,105 +188,94 @@ def _ranked(component: npt.NDArray[np.int64], min_members: int) -> npt.NDArray[n
 # ---------------------------------------------------------------------- the compiled cells
 
 
-def _by_cells(
-    points: npt.NDArray[Any],
-    length: float,
-    period: FloatArray,
-    origin: FloatArray,
-    per_length: FloatArray,
-    shape: npt.NDArray[np.int64],
-    min_members: int,
-    threads: int | None,
-) -> npt.NDArray[np.int64]:
-    """Return the labels by unions of cells."""
-    n = len(points)
-    wanted = min(threads or os.cpu_count() or 1, max(1, n // _WORTH_A_THREAD))
-    with ThreadPoolExecutor(wanted) as pool:
+def _extent(points: npt.NDArray[Any], each: Callable[..., None], wanted: int) -> tuple[FloatArray, FloatArray]:
+    """Return what `_plain_extent` does, in one pass."""
+    from sc_lab.simulations._fof_compiled import loops
 
-        def each(parts: list[tuple[int, int]], call: Callable[[int, int, int], Any]) -> None:
-            for future in [pool.submit(call, number, low, high) for number, (low, high) in enumerate(parts)]:
-                future.result()
+    rows = _even(len(points), wanted)
+    lowest, highest = np.empty((2, len(rows), 3))
+    each(rows, lambda k, a, b: loops()["survey"](points, a, b, lowest[k], highest[k]))
+    return lowest.min(axis=0), highest.max(axis=0)
 
-        order, start, parent = _joined(points, length, period, (origin, per_length, shape), each, wanted)
-        return _numbered(order, start, parent, min_members, each, wanted)
+
+_Grid = tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...], int]
+
+
+def _grid(length: float, period: FloatArray, lowest: FloatArray, highest: FloatArray) -> _Grid | None:
+    """Return origin, cells per length, number of cells and parts of each side; None where cells do not suit."""
+    origin = np.where(period > 0, 0.0, lowest)
+    extent = np.where(period > 0, period, highest - lowest)
+    least = length * _WIDER
+    # Around a box cells must fit exactly, and are larger for it.
+    shape = np.floor(extent / least) + np.where(period > 0, 0, 1)
+    if np.any((period > 0) & (shape < _FEWEST_CELLS)):
+        return None
+    if shape.max() > _MOST_CELLS or shape[0] > _MOST_PLANES:
+        return None
+    side = np.where(period > 0, extent / shape, least)
+    parts = int(np.ceil(np.sqrt((side**2).sum()) / length))
+    return tuple(origin.tolist()), tuple((1.0 / side).tolist()), tuple(shape.astype(int).tolist()), parts
 
 
 def _joined(
     points: npt.NDArray[Any],
     length: float,
     period: FloatArray,
-    grid: tuple[FloatArray, FloatArray, npt.NDArray[np.int64]],
+    grid: _Grid,
     each: Callable[..., None],
     wanted: int,
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return rows sorted by cell, where each cell starts, and the cell that each is joined to.
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return rows sorted by cell, and for each the place of a friend it is joined to.
 
-    The sorted copy of the positions and the keys of the cells end with this function.
+    The sorted copy of the positions ends with this function.
     """
     from sc_lab.simulations._fof_compiled import loops
 
     run = loops()
-    n, n_planes = len(points), int(grid[2][0])
+    n, n_planes = len(points), grid[2][0]
     row: type[np.signedinteger[Any]] = np.int32 if n <= 2**31 - 1 else np.int64
     rows = _even(n, wanted)
     counts = np.zeros((len(rows), n_planes), dtype=np.int64)
-    each(rows, lambda k, a, b: run["count_planes"](points, a, b, *grid, counts[k]))
+    each(rows, lambda k, a, b: run["count_planes"](points, a, b, grid, counts[k]))
     starts = np.zeros(n_planes + 1, dtype=np.int64)
     np.cumsum(counts.sum(axis=0), out=starts[1:])
     cursors = starts[:-1] + np.cumsum(counts, axis=0) - counts
-    order = np.empty(n, dtype=row)
-    each(rows, lambda k, a, b: run["scatter_planes"](points, a, b, *grid, cursors[k], order))
+    order, by_plane = np.empty(n, dtype=row), np.empty_like(points)
+    each(rows, lambda k, a, b: run["scatter_planes"](points, a, b, grid, cursors[k], by_plane, order))
 
-    by_cell = np.empty_like(points)
-    cells = np.zeros(n_planes, dtype=np.int64)
+    parent = np.arange(n, dtype=row)
+    box, square = tuple(period.tolist()), length * length
     # More pieces than threads, as clustered planes take longer.
-    pieces = _balanced(starts, 8 * wanted)
-    each(pieces, lambda _, a, b: run["sort_planes"](points, order, starts, a, b, *grid, by_cell, cells))
-    cell_planes = np.zeros(n_planes + 1, dtype=np.int64)
-    np.cumsum(cells, out=cell_planes[1:])
-    n_cells = int(cell_planes[-1])
-    key, start = np.empty(n_cells, dtype=np.int64), np.empty(n_cells + 1, dtype=row)
-    start[-1] = n
-    each(pieces, lambda _, a, b: run["list_cells"](by_cell, starts, a, b, *grid, cell_planes, key, start))
-    parent = np.arange(n_cells, dtype=row)
-
-    def join(low: int, high: int, *, crossing: bool) -> None:
-        square = length * length
-        run["join_planes"](by_cell, cell_planes, key, start, parent, low, high, grid[2], period, square, crossing)
-
-    # Inside its own planes a thread meets no other; what crosses from one to the next is joined afterwards.
-    planes = _balanced(starts, wanted)
-    each(planes, lambda _, a, b: join(a, b, crossing=False))
-    for a, b in planes:
-        join(a, b, crossing=True)
-    return order, start, parent
+    pieces = _balanced(starts, 1 if wanted == 1 else _PIECES * wanted)
+    each(pieces, lambda _, a, b: run["join_planes"](by_plane, order, parent, starts, a, b, grid, box, square))
+    # Inside its own planes a thread meets no other; what crosses from one piece to the next is joined afterwards.
+    seams = [(b - 1, b, 0.0) for _, b in pieces[:-1]]
+    if box[0] > 0:
+        seams.append((n_planes - 1, 0, box[0]))
+    for left, right, shift in seams:
+        run["join_across"](by_plane, parent, starts, left, right, grid, box, shift, square)
+    return order, parent
 
 
 def _numbered(
-    order: npt.NDArray[Any],
-    start: npt.NDArray[Any],
-    parent: npt.NDArray[Any],
-    min_members: int,
-    each: Callable[..., None],
-    wanted: int,
+    order: npt.NDArray[Any], parent: npt.NDArray[Any], min_members: int, each: Callable[..., None], wanted: int
 ) -> npt.NDArray[np.int64]:
     """Return the label of every particle, by falling size of its group and then by first particle."""
     from sc_lab.simulations._fof_compiled import loops
 
     run = loops()
-    n, n_cells, row = len(order), len(parent), order.dtype
-    members, first = np.zeros(n_cells, dtype=row), np.full(n_cells, n, dtype=row)
-    run["count_cells"](parent, start, order, members, first)
-    # Most groups are single particles, and these are ranked by their place alone.
-    alone = np.sort(first[members == 1]) if min_members == 1 else np.empty(0, dtype=row)
-    roots = np.flatnonzero(members >= max(min_members, 2)).astype(row)
+    n, row = len(order), order.dtype
+    members, first = np.zeros(n, dtype=row), np.full(n, n, dtype=row)
+    run["count_members"](parent, order, members, first)
+    # Most groups are single particles, and these are numbered by their place alone.
+    roots = np.flatnonzero(members >= max(min_members, 2))
     roots = roots[np.lexsort((first[roots], -members[roots]))]
-    del first, members
-    rank = np.full(n_cells, -1, dtype=row)
+    rank = first
+    rank[:] = -1
     rank[roots] = np.arange(len(roots), dtype=row)
     labels = np.empty(n, dtype=np.int64)
-    each(_even(n_cells, wanted), lambda _, a, b: run["label"](parent, start, order, rank, a, b, labels))
-    labels[alone] = np.arange(len(roots), len(roots) + len(alone))
+    each(_even(n, wanted), lambda _, a, b: run["write_labels"](parent, order, members, rank, a, b, labels))
+    run["number_alone"](labels, len(roots), min_members == 1)
     return labels
 
 
@@ -285,11 +286,11 @@ def _even(n: int, parts: int) -> list[tuple[int, int]]:
 
 
 def _balanced(starts: npt.NDArray[np.int64], parts: int) -> list[tuple[int, int]]:
-    """Return ranges of planes with about equal numbers of particles, three planes at least in each."""
+    """Return ranges of planes with about equal numbers of particles."""
     n_planes = len(starts) - 1
     edges = [0]
     for number in range(1, parts):
         edge = int(np.searchsorted(starts, starts[-1] * number / parts))
-        if edge >= edges[-1] + 3 and edge <= n_planes - 3:
+        if edges[-1] < edge < n_planes:
             edges.append(edge)
     return list(zip(edges, [*edges[1:], n_planes], strict=True))
