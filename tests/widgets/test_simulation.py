@@ -343,3 +343,31 @@ def test_the_plane_takes_catalogues_and_several_of_them_and_refuses_other_things
     plain = DensitySizePanel(session)
     assert plain.simulated is None
     plain.close()
+
+
+def test_simulated_clusters_lie_over_the_observed_ones_of_a_workbench(session, box):
+    """In the plane of the overview and in those of its own view, in the legend, and in no number of the population."""
+    groups = find_groups(box, "SGP")
+    clusters = measure_clusters(box, groups)
+    plain = Workbench(session)
+    workbench = Workbench(session, simulated={"run": (box, groups)})
+    assert workbench.population.counts == plain.population.counts
+    assert len(workbench.simulated) == len(clusters)
+    workbench.controls.view.value = "density–size"
+    for name in ("density_size", "density–size"):
+        for plot in workbench.panels[name].figures.values():
+            said = [item.label.value for item in plot.legend[0].items]
+            assert [f"simulated, {state}" in said for state in ("virialised", "bound", "unbound")] == [True] * 3
+        drawn = sum(len(source.data["row"]) for source in workbench.panels[name].simulated.sources.values())
+        assert drawn == len(clusters)
+    said = [item.label.value for item in plain.panels["density_size"].figures["density_size"].legend[0].items]
+    assert not any("simulated" in label for label in said)
+    workbench.close()
+    plain.close()
+    for wrong, words in (
+        (box, "give the pair"),
+        ("run.ecsv", "give the table of measure_clusters"),
+        (3, "give the table"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Workbench(session, simulated=wrong)

@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, HoverTool
 
 from sc_lab.density_size import surface_density
 from sc_lab.errors import InputError
-from sc_lab.simulations import STATES, as_catalog, stack_catalogs
+from sc_lab.simulations import STATES, Groups, Snapshot, as_catalog, measure_clusters, stack_catalogs
 from sc_lab_widgets._style import GREY, SKY, VERMILION
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def simulated_catalog(given: Any) -> Any:
 
     Parameters
     ----------
-    given : Table, sequence or mapping of Table, or None
-        From `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`; the keys of a mapping are names.
+    given : Table, (Snapshot, Groups), sequence or mapping of these, or None
+        From `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`; or a snapshot with its groups, whose
+        clusters are measured here; the keys of a mapping are names.
 
     Returns
     -------
@@ -44,14 +45,30 @@ def simulated_catalog(given: Any) -> Any:
     """
     if given is None:
         return None
-    if isinstance(given, Mapping):
-        return stack_catalogs([as_catalog(table, field=str(name)) for name, table in given.items() if len(table)])
-    if isinstance(given, Table):
-        return given if "state" in given.colnames else as_catalog(given)
+    tables = {str(name): _measured(each) for name, each in given.items()} if isinstance(given, Mapping) else None
+    if tables is not None:
+        return stack_catalogs([as_catalog(table, field=name) for name, table in tables.items() if len(table)])
+    table = _measured(given)
+    if isinstance(table, Table):
+        return table if "state" in table.colnames else as_catalog(table)
     if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-        return stack_catalogs([simulated_catalog(table) for table in given if len(table)])
-    msg = f"simulated is a {type(given).__name__}; give the table of measure_clusters or as_catalog, or several of them"
+        each = [_measured(one) for one in given]
+        return stack_catalogs([simulated_catalog(one) for one in each if not isinstance(one, Table) or len(one)])
+    msg = (
+        f"simulated is a {type(given).__name__}; give the table of measure_clusters or as_catalog, a snapshot with its "
+        "groups as a pair, or several of them"
+    )
     raise InputError(msg)
+
+
+def _measured(given: Any) -> Any:
+    """Return the clusters of a snapshot and its groups; anything else as it is."""
+    if isinstance(given, Snapshot):
+        msg = "simulated is a Snapshot without groups; give the pair of it and of what find_groups found in it"
+        raise InputError(msg)
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Snapshot) and isinstance(given[1], Groups):
+        return measure_clusters(*given)
+    return given
 
 
 class SimulatedLayer:

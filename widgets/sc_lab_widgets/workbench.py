@@ -24,6 +24,7 @@ from sc_lab_widgets._message import Message
 from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Controls, Panel
 from sc_lab_widgets._sidebar import Sidebar
+from sc_lab_widgets._simulated import simulated_catalog
 from sc_lab_widgets.panels.density_size import DensitySizePanel
 from sc_lab_widgets.panels.formation import FormationPanel
 from sc_lab_widgets.panels.gc_colours import GCColourPanel
@@ -71,6 +72,10 @@ class Workbench:
     view : str, optional
         View shown first: "images" (the first choice where there are some), "overview",
         "SED", "histograms", "density–size" or "mass function".
+    simulated : table, (Snapshot, Groups), or several of them, optional
+        Simulated clusters to lay over the observed ones in the planes of density and size, from
+        `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`; in a mapping with their names. They
+        are not part of the population: no slider moves them.
 
     Attributes
     ----------
@@ -82,6 +87,8 @@ class Workbench:
         The panels made so far, by name.
     editor : ClumpEditor or None
         The clump list over the images, where there are some.
+    simulated : QTable or None
+        The simulated clusters as one catalogue.
 
     Raises
     ------
@@ -96,7 +103,10 @@ class Workbench:
         project: str | PathLike[str] | None = None,
         clumps: Any = None,
         view: str | None = None,
+        simulated: Any = None,
     ) -> None:
+        # Before anything is made: it may be refused.
+        self.simulated = simulated_catalog(simulated)
         self.editor = _editor_of(source, clumps, None if project is None else Path(project))
         self.session: Session = as_session(source) if self.editor is None else self.editor.session
         if project is not None and self.editor is None:
@@ -115,7 +125,7 @@ class Workbench:
             "gc_colours": GCColourPanel(host=self.host),
             "size_magnitude": SizeMagnitudePanel(host=self.host),
             "histogram": HistogramPanel(host=self.host),
-            "density_size": DensitySizePanel(host=self.host),
+            "density_size": DensitySizePanel(host=self.host, simulated=self.simulated),
             "formation": FormationPanel(host=self.host),
             "mass_function": MassFunctionPanel(host=self.host, parts=("cumulative_schechter", "corner")),
             "table": TablePanel(host=self.host),
@@ -170,7 +180,7 @@ class Workbench:
         made: dict[str, Callable[[], Panel]] = {
             "SED": lambda: SedPanel(host=self.host),
             "histograms": lambda: HistogramPanel.all(host=self.host),
-            "density–size": lambda: DensitySizePanel.all(host=self.host),
+            "density–size": lambda: DensitySizePanel.all(host=self.host, simulated=self.simulated),
             "mass function": lambda: MassFunctionPanel(host=self.host),
         }
         panel = self.panels[view] = made[view]()

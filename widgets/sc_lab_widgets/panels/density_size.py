@@ -50,7 +50,7 @@ class DensitySizePanel(Panel):
     colourings : tuple of str, optional
         Several of ``field``, ``mu``, ``age_onset``, ``dynamical_age`` side by side; by default
         one, chosen by a control.
-    simulated : Table, sequence or mapping of Table, optional
+    simulated : Table, (Snapshot, Groups), sequence or mapping of these, optional
         Simulated clusters to draw along, from `sc_lab.simulations.measure_clusters` or `sc_lab.simulations.as_catalog`.
         They are not part of the population: no slider moves them.
     **options : Any
