@@ -287,8 +287,17 @@ def test_controls_are_shown_only_where_they_apply(panel):
     assert shown() == {"duration", "slope"}
     controls.attenuation.value, controls.sfh.value = "salim", "burst"
     assert shown() == {"delta", "bump"}
+    panel.host.select([0])
     panel.buttons["reset"].click()
     assert shown() == {"tau"}
+    assert "age uniform" in panel._words.value
+    controls.sfh.value = "continuity"
+    assert controls.age_min.layout.display == "none"
+    assert "Student-t" in panel._words.value
+    assert "age uniform" not in panel._words.value
+    controls.nebular.value = False
+    assert controls.log_u_max.layout.display == "none"
+    assert "log U" not in panel._words.value
 
 
 def test_the_duration_of_a_constant_history_and_the_shape_of_dust_reach_fit_call_and_list(panel, calls):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ui
 import numpy as np
@@ -13,6 +13,9 @@ from sc_lab_widgets._figures import LIVE, legend_below, new_figure, side_by_side
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import SKY
 from sc_lab_widgets._symbols import CANDIDATE, CLUMP
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure
 
 __all__ = ["HistogramPanel"]
 
@@ -140,7 +143,7 @@ class HistogramPanel(Panel):
         parts = zip(names, self.sources, self.second, self._legends, self.figures.values(), strict=True)
         for name, source, dashed, legend, plot in parts:
             histogram = self.host.population.histogram(name)
-            above = self._update_second(name, dashed, legend)
+            above = self._update_second(name, dashed, legend, plot)
             entry = histogram.quantity
             source.data = {
                 "left": histogram.edges[:-1],
@@ -167,12 +170,15 @@ class HistogramPanel(Panel):
             if plot.title.text != title:
                 plot.title.text = title
 
-    def _update_second(self, name: str, dashed: ColumnDataSource, legend: list[Any]) -> float:
+    def _update_second(self, name: str, dashed: ColumnDataSource, legend: list[Any], plot: figure) -> float:
         """Draw the second star-formation history, where there is one; return how high it reaches."""
-        population = self.host.population
+        population, several = self.host.population, len(self.quantities) > 1
         second = population.histories[1:2]
         # Redshift, size and magnification are the same under every history: nothing is drawn twice.
         shown = bool(second) and population.values(name, history=second[0]) is not population.values(name)
+        if several and shown != (plot.legend[0].ncols == 2):
+            # Four entries are wider than a third of the page.
+            plot.legend[0].ncols = 2 if shown else "auto"
         for item in legend:
             column = item.label.value.partition(",")[0]
             label = f"{column}, {_words(second[0])}" if shown else item.label.value

@@ -153,25 +153,30 @@ def make_controls(bands: Sequence[str], ids: Sequence[str], usual: Choice, *, al
             value=True, description=band, indent=False, tooltip=f"whether {band} is fitted",
             layout={"width": "auto", "min_width": "84px"},
         )  # fmt: skip
-    for owner in ("sfh", "attenuation"):
+    for owner in ("sfh", "attenuation", "nebular"):
         out[owner].observe(lambda _change: show_what_applies(out), "value")
     show_what_applies(out)
     return out
 
 
 def show_what_applies(controls: dict[str, Any]) -> None:
-    """Show the controls that the history and the attenuation law have a use for, and hide the others.
+    """Show the controls that history, attenuation law and gas have a use for, and hide the others.
 
     Parameters
     ----------
     controls : dict of str to Widget
         As `make_controls` gives them.
     """
-    for owner, wanted in (("sfh", _OF_HISTORY), ("attenuation", _OF_LAW)):
-        for name, value in wanted.items():
-            display = None if controls[owner].value == value else "none"
-            if controls[name].layout.display != display:
-                controls[name].layout.display = display
+    sfh, law = controls["sfh"].value, controls["attenuation"].value
+    applies = {name: sfh == wanted for name, wanted in _OF_HISTORY.items()}
+    applies |= {name: law == wanted for name, wanted in _OF_LAW.items()}
+    # A history in bins has no onset, and dust and stars no ionisation.
+    of_prior = {"age": sfh != "continuity", "log_u": bool(controls["nebular"].value)}
+    applies |= {f"{name}_{end}": applied for name, applied in of_prior.items() for end in ("min", "max")}
+    for name, applied in applies.items():
+        display = None if applied else "none"
+        if controls[name].layout.display != display:
+            controls[name].layout.display = display
 
 
 def choice_of(controls: dict[str, Any], *, library: Any, z: float | None, left_out: frozenset[str]) -> Choice:

@@ -79,7 +79,12 @@ def waiting(light: Light, choice: Choice) -> str:
 
 def _priors(choice: Choice) -> str:
     out = []
+    if choice.sfh == "continuity":
+        out.append("steps of log SFR between bins Student-t with ν = 2, scale 0.3")
+    unused = {"age": choice.sfh == "continuity", "log_u": not choice.nebular}
     for name, (words, unit) in _PRIORS.items():
+        if unused.get(name):
+            continue
         low, high = choice.reach(name)
         top = "the age of the Universe" if name == "age" and high >= OLDEST else f"{number(high)}{unit}"
         own = "" if (low, high) == LIMITS[name] else " (yours)"
