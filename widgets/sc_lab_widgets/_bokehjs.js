@@ -17,8 +17,12 @@ function adapt(Bokeh) {
 // What bokeh 3.9 does at every change and every paint, and need not do for us: more than half of a slider's step.
 function paintLess(Bokeh) {
   // It asks the style sheets for an override of each colour, width and font; our looks come from bokeh's theme.
-  const {VisualProperties} = Bokeh.require("core/visuals/visual");
+  const {VisualProperties} = Bokeh.require("core/visuals/visual"), {PlotView} = Bokeh.require("models/plots/plot_canvas");
   VisualProperties.prototype._get_css_value = () => "";
+  // It writes the place of every glyph and axis into a style sheet at every paint, the same as before, and the page then
+  // works out its styles anew for the next text that is drawn.
+  const {InlineStyleSheet} = Bokeh.require("core/dom"), write = InlineStyleSheet.prototype._update;
+  InlineStyleSheet.prototype._update = function (css) { if (this.el.textContent !== css) write.call(this, css); };
   keepLayouts(Bokeh);
   // It strokes the outline of each text, also the one that has no colour.
   const {TextBox} = Bokeh.require("core/graphics"), text = TextBox.prototype.paint;
@@ -27,8 +31,31 @@ function paintLess(Bokeh) {
     ctx.strokeText = () => {};
     try { text.call(this, ctx); } finally { delete ctx.strokeText; }
   };
+  // It asks the page for the size of the letters at each axis and legend, and the page lays itself out to answer. None of
+  // ours changes it.
+  const {get} = Object.getOwnPropertyDescriptor(PlotView.prototype, "base_font_size");
+  Object.defineProperty(PlotView.prototype, "base_font_size", {get() { return this._letter ??= get.call(this); }});
   keepLegends(Bokeh);
   oneGlyphEach(Bokeh);
+  hoverAtRest(Bokeh);
+}
+
+// Bokeh looks for what is under the pointer at each of its moves and after each paint, makes the text anew, and has the
+// page lay itself out to place it: 15 ms, just when the pointer clicks. We wait until it rests.
+function hoverAtRest(Bokeh) {
+  const {HoverToolView} = Bokeh.require("models/tools/inspectors/hover_tool"), REST = 40, CALM = 150;
+  const view = HoverToolView.prototype, signals = view.connect_signals, move = view._move, leave = view._move_exit;
+  const later = (tool, wait, look) => {
+    clearTimeout(tool._looking);
+    tool._looking = setTimeout(() => { if (!tool.is_destroyed) look(); }, wait);
+  };
+  view.connect_signals = function () {
+    const all = this.connect, painted = this.plot_view.repainted;
+    this.connect = (signal, slot) => all.call(this, signal, signal === painted ? () => later(this, CALM, slot.bind(this)) : slot);
+    try { signals.call(this); } finally { delete this.connect; }
+  };
+  view._move = function (ev) { later(this, REST, () => move.call(this, ev)); };
+  view._move_exit = function () { clearTimeout(this._looking); leave.call(this); };
 }
 
 // Wherever the numbers of an axis become a pixel wider, bokeh lays out the whole document, measures the page and paints

@@ -198,7 +198,7 @@ class PaneView {
   // A layout (of a new title, say) makes the swatches of a legend anew, and a paint just before that finds none to fill.
   fillLegends(plot) {
     for (const model of [...plot.model.below, ...plot.model.center]) {
-      const legend = model.type === "Legend" ? this.views.find_one_by_id(model.id) : null;
+      const legend = model.type === "Legend" ? plot.renderer_views.get(model) : null;
       const isBlank = (canvas) => canvas.width === 300 && canvas.height === 150;
       if (legend && [...legend.shadow_el.querySelectorAll("canvas")].some(isBlank)) legend.request_paint();
     }
@@ -215,7 +215,13 @@ class PaneView {
   }
 
   plots() {
-    return this.views ? [...this.views.query((view) => view.frame && view.repaint)] : [];
+    // Down the layout only: bokeh's own search goes through thousands of glyphs and ticks.
+    const found = [], look = (view) => {
+      if (view.frame && view.repaint) found.push(view);
+      else for (const child of view.child_views ?? []) look(child);
+    };
+    for (const view of this.views ?? []) look(view);
+    return found;
   }
 
   figureAt({x, y}) {
