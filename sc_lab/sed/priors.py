@@ -421,6 +421,8 @@ def prior_from_record(record: Mapping[str, Any]) -> Prior:
 class Priors:
     """The priors of one fit; a bare number fixes a parameter, a pair of numbers is a uniform prior.
 
+    A Gaussian of age, metallicity or A_V is cut at zero.
+
     Parameters
     ----------
     age : prior, optional
@@ -466,6 +468,15 @@ class Priors:
             if prior.high <= floor:
                 msg = f"the prior of {name} ends at {prior.high:g}; it must reach above {floor:g}"
                 raise InputError(msg)
+        for name in ("age", "metallicity", "a_v"):
+            prior = getattr(self, name)
+            if isinstance(prior, Gaussian) and prior.low < 0.0 < prior.high:
+                # There is nothing below zero, and the density above must add up to one for evidences to be right.
+                prior = replace(prior, low=0.0)
+                if problem := prior._problem():  # noqa: SLF001 - priors of this module
+                    msg = f"the prior of {name} {problem}"
+                    raise InputError(msg)
+                object.__setattr__(self, name, prior)
         mass = self.log_mass_formed
         wrong = [
             end for end in (mass.low, mass.high) if math.isfinite(end) and not _LOG_MASSES[0] <= end <= _LOG_MASSES[1]

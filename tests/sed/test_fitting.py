@@ -164,6 +164,16 @@ def test_a_sample_of_the_prior_returns_when_errors_are_huge(model):
     assert any("upper limit" in sentence for sentence in fit.cautions)
 
 
+def test_what_the_data_do_not_constrain_leaves_the_evidence_as_it_is(model):
+    """Every prior adds up to one, also a Gaussian of which a third would lie below zero."""
+    priors = Priors(a_v=Gaussian(0.1, 0.3), metallicity=Gaussian(0.2, 0.4), age=Gaussian(50.0, 100.0))
+    fit = fit_photometry(np.zeros(6), np.full(6, 1e12), BANDS, Z, model=model, priors=priors, rng=2)
+    # The likelihood is 1 wherever the prior is: 6000 draws on it know its sum to well below one in a hundred.
+    assert fit.log_evidence == pytest.approx(-6 * (0.5 * math.log(2 * math.pi) + math.log(1e12)), abs=0.01)
+    assert fit.samples["a_v"].min() >= 0.0
+    assert fit.samples["metallicity"].min() >= 0.0
+
+
 def test_negative_fluxes_are_upper_limits(model, light):
     flux, _ = light
     fit = fit_photometry(-0.5 * flux, 0.3 * flux, BANDS, Z, model=model, rng=2)

@@ -46,6 +46,20 @@ def test_gaussian_far_from_its_limits_keeps_its_tail():
     assert float(prior.ppf(0.5)) == pytest.approx(6.0 + math.log(2) / 6, abs=0.01)  # next order 1 / 6^3
 
 
+def test_gaussians_of_what_cannot_be_negative_are_cut_at_zero_and_add_up_to_one():
+    priors = Priors(age=Gaussian(50.0, 100.0), metallicity=Gaussian(0.2, 0.4), a_v=Gaussian(0.1, 0.3))
+    for name in ("age", "metallicity", "a_v"):
+        prior = getattr(priors, name)
+        assert prior.low == 0.0
+        x = np.linspace(0.0, prior.mean + 10.0 * prior.sigma, 20001)
+        # The trapezoidal rule with steps of a thousandth of sigma.
+        assert np.trapezoid(np.exp(prior.log_density(x)), x) == pytest.approx(1.0, abs=1e-6)
+    # A limit above zero is the user's own.
+    assert Priors(a_v=Gaussian(0.1, 0.3, low=0.2)).a_v.low == 0.2
+    with pytest.raises(InputError, match="no probability"):
+        Priors(a_v=Gaussian(-10.0, 0.1))
+
+
 def test_priors_survive_json():
     priors = Priors(age=Gaussian(100.0, 20.0, low=1.0), a_v=Uniform(0, 3), metallicity=Fixed(0.4), log_u=-2.0)
     assert Priors.from_record(json.loads(json.dumps(priors.record()))) == priors
