@@ -45,7 +45,8 @@ def attenuation_curve(model: SedModel, wavelength: FloatArray) -> FloatArray:
     Notes
     -----
     ``calzetti``: Calzetti et al. (2000), eq. 4, with a power law of -0.77 below 1200 A and none beyond 3.1 micron.
-    ``cardelli``: Cardelli, Clayton & Mathis (1989) with R_V = 3.1. ``smc``: bar of the SMC, Gordon et al. (2003).
+    ``cardelli``: Cardelli, Clayton & Mathis (1989) with R_V = 3.1; in ``compat`` with bagpipes' 1.41388 for the 1.41338 of
+    their equation 3b, which is 0.0002 mag per magnitude at most. ``smc``: bar of the SMC, Gordon et al. (2003).
     ``charlot_fall``: Charlot & Fall (2000), (lambda / 5500 A)^-n. ``salim``: Salim, Boquien & Lee (2018), Calzetti's
     law tilted by delta, with a bump.
 
@@ -59,7 +60,7 @@ def attenuation_curve(model: SedModel, wavelength: FloatArray) -> FloatArray:
     """
     laws: dict[str, Callable[[FloatArray], FloatArray]] = {
         "calzetti": _calzetti,
-        "cardelli": _cardelli,
+        "cardelli": lambda wave: _cardelli(wave, 1.41388 if model.mode == "compat" else 1.41338),
         "smc": _smc,
         "charlot_fall": lambda wave: (5500.0 / wave) ** model.slope,
         "salim": lambda wave: _salim(wave, model.slope, model.bump),
@@ -83,12 +84,12 @@ def _calzetti(wavelength: FloatArray) -> FloatArray:
     return np.asarray(np.select(pieces, [far_blue, blue(micron), red], 0.0) / 4.05)
 
 
-def _cardelli(wavelength: FloatArray) -> FloatArray:
-    """Return a(x) + b(x) / 3.1 of Cardelli et al., equations 2 to 5."""
+def _cardelli(wavelength: FloatArray, first: float) -> FloatArray:
+    """Return a(x) + b(x) / 3.1 of Cardelli et al., equations 2 to 5; ``first`` is the coefficient of y in b(x)."""
     x = 1.0 / (wavelength * 10**-4)
     y = x - 1.82
     a_optical = np.polyval([0.32999, -0.77530, 0.01979, 0.72085, -0.02427, -0.50447, 0.17699, 1.0], y)
-    b_optical = np.polyval([-2.09002, 5.30260, -0.62251, -5.38434, 1.07233, 2.28305, 1.41388, 0.0], y)
+    b_optical = np.polyval([-2.09002, 5.30260, -0.62251, -5.38434, 1.07233, 2.28305, first, 0.0], y)
     far = np.where((x >= 5.9) & (x < 8.0), x - 5.9, 0.0)
     a_blue = 1.752 - 0.316 * x - 0.104 / ((x - 4.67) ** 2 + 0.341) - 0.04473 * far**2 - 0.009779 * far**3
     b_blue = -3.09 + 1.825 * x + 1.206 / ((x - 4.62) ** 2 + 0.263) + 0.2130 * far**2 + 0.1207 * far**3

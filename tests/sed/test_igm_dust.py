@@ -83,6 +83,11 @@ def test_attenuation_has_the_published_values():
     cardelli = attenuation_curve(SedModel(attenuation="cardelli"), np.array([1500.0, 2175.0, 2600.0]))
     np.testing.assert_allclose(cardelli[0], 2.65, atol=0.03)
     assert cardelli[1] > cardelli[0] > cardelli[2]
+    # By hand at 1 / lambda = 2.32 / micron, where y of equations 3a and 3b is a half.
+    a = 1 + 0.17699 / 2 - 0.50447 / 4 - 0.02427 / 8 + 0.72085 / 16 + 0.01979 / 32 - 0.77530 / 64 + 0.32999 / 128
+    b = 1.41338 / 2 + 2.28305 / 4 + 1.07233 / 8 - 5.38434 / 16 - 0.62251 / 32 + 5.30260 / 64 - 2.09002 / 128
+    blue = attenuation_curve(SedModel(attenuation="cardelli"), np.array([1e4 / 2.32]))
+    np.testing.assert_allclose(blue, a + b / 3.1, rtol=1e-12)  # rounding of a polynomial
     assert attenuation_curve(SedModel(attenuation="smc"), np.array([4400.0]))[0] == pytest.approx(1.374)
     power = attenuation_curve(SedModel(attenuation="charlot_fall", slope=1.3), np.array([2750.0]))
     assert power[0] == pytest.approx(2**1.3)
