@@ -196,7 +196,7 @@ def interaction_time(
     *,
     neighbours: float = 6.0,
     distance: Any = None,
-    h: float = 0.71,
+    h: float | None = None,
     speed: float = _SPEED,
     model: HaloModel | None = None,
 ) -> FloatArray:
@@ -214,8 +214,8 @@ def interaction_time(
         Haloes above 10^4 Msun within ``distance``: 6 in 10 ckpc/h around clusters, 1 in 1.5 ckpc/h for the nearest one.
     distance : float, optional
         Physical radius in which they were counted [kpc]; 10 ckpc/h by default.
-    h : float
-        Hubble constant over 100 km/s/Mpc, for that default.
+    h : float, optional
+        Hubble constant over 100 km/s/Mpc, for that default and for the default model; that of ``model``, else 0.71.
     speed : float
         Relative velocity [km/s].
     model : HaloModel, optional
@@ -231,7 +231,8 @@ def interaction_time(
     Williams et al. 2025, equations (10) to (13): sigma = pi (r_vir + radius)^2, n = f N / (4/3 pi d^3) and
     f = [N(>M) - N(>10 M)] / N(>10^4 Msun) by Sheth & Tormen.
     """
-    made = model or HaloModel(h=h)
+    made = model or (HaloModel() if h is None else HaloModel(h=h))
+    h = made.h if h is None else h
     mass, own = _positive(halo_mass, "halo_mass", u.Msun), value_in(radius, u.kpc, "radius")
     away = 10.0 / h / (1.0 + z) if distance is None else float(_positive(distance, "distance", u.kpc))
     flat = mass.ravel()

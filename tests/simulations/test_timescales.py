@@ -99,6 +99,17 @@ def test_interaction_time_by_hand(mass):
     assert timescales.interaction_time(mass, radius, z) == pytest.approx(by_hand, rel=1e-4)
 
 
+def test_neighbours_are_counted_with_the_hubble_constant_of_the_model():
+    """10 ckpc/h in a model with h = 0.5 are 20 ckpc, whether h is said again or not."""
+    model = halos.HaloModel(h=0.5)
+    said = timescales.interaction_time(1e7, 0.02, 12.0, h=0.5, model=model)
+    distance = 20.0 / 13.0
+    assert timescales.interaction_time(1e7, 0.02, 12.0, model=model) == said
+    assert timescales.interaction_time(1e7, 0.02, 12.0, distance=distance, model=model) == pytest.approx(
+        said, rel=1e-12
+    )
+
+
 def test_criteria_classify_a_population_as_the_text_says():
     """Dense, massive clouds virialise; thin ones have no time; crowded ones are disturbed before."""
     mass = np.array([1e6, 1e3, 1e6])
