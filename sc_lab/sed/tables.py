@@ -182,7 +182,7 @@ def set_memory_limit(n_bytes: int) -> None:
     Parameters
     ----------
     n_bytes : int
-        Bytes; those not used for the longest time are dropped beyond it. 250 MB at first.
+        Bytes; those not used for the longest time are dropped beyond it. 120 MB at first.
     """
     global _limit  # noqa: PLW0603 - one cache for the process, and this is its one setting
     with _LOCK:

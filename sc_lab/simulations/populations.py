@@ -148,7 +148,7 @@ class Bimodality:
     delta_bic : float
         BIC of one component less that of two: above 10 two are strongly preferred.
     separation : float
-        Distance of the means over the root mean square of the widths times sqrt 2 (Ashman's D: above 2 is a clean split).
+        Distance of the means over the root mean square of the two widths (Ashman's D: above 2 is a clean split).
     """
 
     means: tuple[float, float]
