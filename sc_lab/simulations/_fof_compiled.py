@@ -22,6 +22,7 @@ _HELPERS = (
     _fof_joining.are_friends,
     _fof_joining.touching,
     _fof_joining.list_plane,
+    _fof_joining.after,
     _fof_joining.join_within,
     _fof_joining.join_cells,
     _fof_joining.join_beside,

@@ -13,8 +13,9 @@ from sc_lab.simulations._fof_sorting import bits_of, find_keys, sort_plane, stri
 # many particles its parts are the units that are joined, so that dense lumps cost no pairs; where it holds few, each
 # particle is a unit of its own, which costs less than parts would.
 #
-# A listed plane is a tuple: keys of its cells, the first unit of each, the first particle of each unit, whether all
-# units of a cell are joined, and the cells at an edge of y or z.
+# A listed plane is a tuple of arrays: keys of its cells; the first particle of each cell; the first part of each, or
+# -1 where particles are the units; the first particle of each part; whether all units of a cell are joined; and the
+# cells at an edge of y or z. Loops take it apart before they start, as the compiler hands on single arrays faster.
 
 #: Particles in a cell above which its parts are the units.
 _MANY = 8
@@ -81,9 +82,11 @@ def list_plane(key: Any, begin: int, grid: Any, parent: Any) -> Any:
     n = key.shape[0]
     n_y, n_z = grid[2][1], grid[2][2]
     stride, bits = stride_of(n_z), bits_of(grid[3])
-    cells, first = np.empty(n, np.int64), np.empty(n + 1, np.int32)
-    units, whole, edge = np.empty(n + 1, parent.dtype), np.empty(n, np.bool_), np.empty(n, np.int32)
-    n_cells = n_units = n_edge = 0
+    cells, start, first = np.empty(n, np.int64), np.empty(n + 1, parent.dtype), np.empty(n, np.int32)
+    whole, edge = np.empty(n, np.bool_), np.empty(n, np.int32)
+    # Each cell that is cut takes the first particle of each part, and an end.
+    parts = np.empty(n + n // _MANY, parent.dtype)
+    n_cells = n_parts = n_edge = 0
     i = 0
     while i < n:
         cell = key[i] >> bits
@@ -91,85 +94,100 @@ def list_plane(key: Any, begin: int, grid: Any, parent: Any) -> Any:
         while end < n and key[end] >> bits == cell:
             end += 1
         cells[n_cells] = cell
-        first[n_cells] = n_units
+        start[n_cells] = begin + i
         whole[n_cells] = end == i + 1
-        if end - i <= _MANY:
-            for j in range(i, end):
-                units[n_units] = begin + j
-                n_units += 1
-        else:
+        first[n_cells] = -1
+        if end - i > _MANY:
+            first[n_cells] = n_parts
             for j in range(i, end):
                 if j == i or key[j] != key[j - 1]:
                     head = begin + j
-                    units[n_units] = head
-                    n_units += 1
+                    parts[n_parts] = head
+                    n_parts += 1
                 elif parent[begin + j] == begin + j:
                     parent[begin + j] = head
+            parts[n_parts] = begin + end
+            n_parts += 1
         y, z = cell // stride, cell % stride
         if y == 0 or y == n_y - 1 or z == 0 or z == n_z - 1:
             edge[n_edge] = n_cells
             n_edge += 1
         n_cells += 1
         i = end
-    first[n_cells] = n_units
-    units[n_units] = begin + n
-    return cells[:n_cells], first[: n_cells + 1], units[: n_units + 1], whole[:n_cells], edge[:n_edge]
+    start[n_cells] = begin + n
+    return cells[:n_cells], start[: n_cells + 1], first[:n_cells], parts[:n_parts], whole[:n_cells], edge[:n_edge]
+
+
+def after(unit: int, part: int, parts: Any) -> int:
+    """Return the end of the unit that starts at a particle, and is a part of a cell unless ``part`` is negative."""
+    return unit + 1 if part < 0 else parts[part + 1]
 
 
 def join_within(position: Any, parent: Any, listed: Any, square: float) -> None:
     """Join the units of each cell of a plane."""
-    cells, first, units, whole, _ = listed
+    _, start, first, parts, whole, _ = listed
     nowhere = (0.0, 0.0, 0.0)
-    for c in range(cells.shape[0]):
-        low, high = first[c], first[c + 1]
-        if high - low == 1:
-            whole[c] = True
+    for c in range(whole.shape[0]):
+        if whole[c]:
             continue
-        for u in range(low, high):
-            for v in range(u + 1, high):
-                mine, theirs = root_of(parent, units[u]), root_of(parent, units[v])
-                if mine != theirs and touching(
-                    position, units[u], units[u + 1], units[v], units[v + 1], nowhere, square
-                ):
+        end = start[c + 1]
+        one, part = start[c], first[c]
+        while one < end:
+            one_end = after(one, part, parts)
+            part += part >= 0
+            two, other = one_end, part
+            while two < end:
+                two_end = after(two, other, parts)
+                other += other >= 0
+                mine, theirs = root_of(parent, one), root_of(parent, two)
+                if mine != theirs and touching(position, one, one_end, two, two_end, nowhere, square):
                     unite(parent, mine, theirs)
-        root = root_of(parent, units[low])
+                two = two_end
+            one = one_end
+        root = root_of(parent, start[c])
         joined = True
-        for u in range(low + 1, high):
-            joined = joined and root_of(parent, units[u]) == root
+        one, part = start[c], first[c]
+        while one < end:
+            joined = joined and root_of(parent, one) == root
+            one = after(one, part, parts)
+            part += part >= 0
         whole[c] = joined
 
 
-def join_cells(position: Any, parent: Any, left: Any, a: int, right: Any, b: int, shift: Any, square: float) -> None:
-    """Join the units of a cell with those of another."""
-    a0, a1, b0, b1 = left[1][a], left[1][a + 1], right[1][b], right[1][b + 1]
-    units, others = left[2], right[2]
-    both_whole = left[3][a] and right[3][b]
-    p0, p1, q0, q1 = units[a0], units[a1], others[b0], others[b1]
-    if a1 - a0 == 1 and b1 - b0 == 1 and p1 - p0 == 1 and q1 - q0 == 1:
-        if are_friends(position, p0, q0, shift, square):
-            mine, theirs = root_of(parent, p0), root_of(parent, q0)
-            if mine != theirs:
-                unite(parent, mine, theirs)
-        return
+def join_cells(
+    position: Any,
+    parent: Any,
+    p0: int,
+    p1: int,
+    part: int,
+    parts: Any,
+    q0: int,
+    q1: int,
+    q_part: int,
+    q_parts: Any,
+    both_whole: bool,
+    shift: Any,
+    square: float,
+) -> None:
+    """Join the units of a cell, from ``p0`` to ``p1``, with those of another, from ``q0`` to ``q1``."""
     if both_whole and root_of(parent, p0) == root_of(parent, q0):
         return
-    if a1 - a0 == p1 - p0 and b1 - b0 == q1 - q0:
-        for i in range(p0, p1):
-            for j in range(q0, q1):
-                if are_friends(position, i, j, shift, square):
-                    mine, theirs = root_of(parent, i), root_of(parent, j)
-                    if mine != theirs:
-                        unite(parent, mine, theirs)
-                    if both_whole:
-                        return
-        return
-    for u in range(a0, a1):
-        for v in range(b0, b1):
-            mine, theirs = root_of(parent, units[u]), root_of(parent, others[v])
-            if mine != theirs and touching(position, units[u], units[u + 1], others[v], others[v + 1], shift, square):
-                unite(parent, mine, theirs)
+    one = p0
+    while one < p1:
+        one_end = after(one, part, parts)
+        part += part >= 0
+        two, other = q0, q_part
+        while two < q1:
+            two_end = after(two, other, q_parts)
+            other += other >= 0
+            if touching(position, one, one_end, two, two_end, shift, square):
+                mine, theirs = root_of(parent, one), root_of(parent, two)
+                if mine != theirs:
+                    unite(parent, mine, theirs)
                 if both_whole:
                     return
+            two = two_end
+        one = one_end
 
 
 def join_beside(
@@ -179,7 +197,8 @@ def join_beside(
 
     Both lists rise, so that they are walked side by side and nothing is looked for.
     """
-    cells, others = left[0], right[0]
+    cells, start, first, parts, whole, _ = left
+    others, q_start, q_first, q_parts, q_whole, _ = right
     n = others.shape[0]
     pointer = 0
     for a in range(cells.shape[0]):
@@ -188,7 +207,16 @@ def join_beside(
             pointer += 1
         b = pointer
         while b < n and others[b] <= key + reach:
-            join_cells(position, parent, left, a, right, b, shift, square)
+            p0, p1, q0, q1 = start[a], start[a + 1], q_start[b], q_start[b + 1]
+            if p1 - p0 == 1 and q1 - q0 == 1:
+                # Most cells hold one particle; a call would cost more than they do.
+                if are_friends(position, p0, q0, shift, square):
+                    mine, theirs = root_of(parent, p0), root_of(parent, q0)
+                    if mine != theirs:
+                        unite(parent, mine, theirs)
+            else:
+                both = whole[a] and q_whole[b]
+                join_cells(position, parent, p0, p1, first[a], parts, q0, q1, q_first[b], q_parts, both, shift, square)
             b += 1
 
 
@@ -208,11 +236,12 @@ def join_around(
     position: Any, parent: Any, left: Any, right: Any, grid: Any, box: Any, shift_x: float, same: bool, square: float
 ) -> None:
     """Join the cells at the edges of y and z with those on the other side of the box."""
+    cells, start, first, parts, whole, edges = left
+    others, q_start, q_first, q_parts, q_whole, _ = right
     n_y, n_z = grid[2][1], grid[2][2]
     stride = stride_of(n_z)
-    for edge in range(left[4].shape[0]):
-        a = left[4][edge]
-        y, z = left[0][a] // stride, left[0][a] % stride
+    for a in edges:
+        y, z = cells[a] // stride, cells[a] % stride
         # Of a pair in one plane the second lies further on, as each pair is seen once.
         for along_y in range(0 if same else -1, 2):
             for along_z in range(1 if same and along_y == 0 else -1, 2):
@@ -220,12 +249,14 @@ def join_around(
                 out_y, out_z = to_y < 0 or to_y >= n_y, to_z < 0 or to_z >= n_z
                 if not (out_y or out_z) or (out_y and box[1] == 0.0) or (out_z and box[2] == 0.0):
                     continue
-                shift_y = along_y * box[1] if out_y else 0.0
-                shift_z = along_z * box[2] if out_z else 0.0
                 key = (to_y % n_y) * stride + to_z % n_z
-                b = first_at_least(right[0], key)
-                if b < right[0].shape[0] and right[0][b] == key:
-                    join_cells(position, parent, left, a, right, b, (shift_x, shift_y, shift_z), square)
+                b = first_at_least(others, key)
+                if b == others.shape[0] or others[b] != key:
+                    continue
+                shift = (shift_x, along_y * box[1] if out_y else 0.0, along_z * box[2] if out_z else 0.0)
+                p0, p1, q0, q1 = start[a], start[a + 1], q_start[b], q_start[b + 1]
+                both = whole[a] and q_whole[b]
+                join_cells(position, parent, p0, p1, first[a], parts, q0, q1, q_first[b], q_parts, both, shift, square)
 
 
 def join_two(
@@ -246,8 +277,13 @@ def join_planes(
     """Sort the particles of planes from ``low`` to ``high`` by cell, and join the friends among them."""
     stride = stride_of(grid[2][2])
     nowhere = (0.0, 0.0, 0.0)
-    before = list_plane(np.empty(0, np.int64), starts[low], grid, parent)
+    empty = list_plane(np.empty(0, np.int64), starts[low], grid, parent)
+    before = empty
     for plane in range(low, high):
+        if starts[plane] == starts[plane + 1]:
+            # In a small region of a wide grid most planes are.
+            before = empty
+            continue
         key = sort_plane(position, order, starts[plane], starts[plane + 1], plane, grid)
         listed = list_plane(key, starts[plane], grid, parent)
         join_within(position, parent, listed, square)
@@ -255,7 +291,8 @@ def join_planes(
         join_beside(position, parent, listed, listed, stride, 1, nowhere, square)
         if box[1] > 0.0 or box[2] > 0.0:
             join_around(position, parent, listed, listed, grid, box, 0.0, True, square)
-        join_two(position, parent, before, listed, grid, box, 0.0, square)
+        if before[0].shape[0]:
+            join_two(position, parent, before, listed, grid, box, 0.0, square)
         before = listed
 
 

@@ -269,7 +269,9 @@ def _numbered(
     run["count_members"](parent, order, members, first)
     # Most groups are single particles, and these are numbered by their place alone.
     roots = np.flatnonzero(members >= max(min_members, 2))
-    roots = roots[np.lexsort((first[roots], -members[roots]))]
+    # Two sorts of one key each are several times faster than a lexsort.
+    roots = roots[np.argsort(first[roots])]
+    roots = roots[np.argsort(-members[roots], kind="stable")]
     rank = first
     rank[:] = -1
     rank[roots] = np.arange(len(roots), dtype=row)
