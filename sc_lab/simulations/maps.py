@@ -165,7 +165,8 @@ def particle_map(
     axis : {"x", "y", "z"}
         Line of sight.
     extent : (float, float, float, float), optional
-        Left, right, bottom and top [kpc, physical]; by default the whole box, or all particles where there is none.
+        Left, right, bottom and top [kpc, physical]; by default the whole box, or all particles where there is none. Across
+        an edge of a periodic box it goes on at the other side; every particle is drawn once at most.
     shape : (int, int)
         Rows and columns.
     mass : bool
@@ -199,11 +200,23 @@ def particle_map(
     image = np.zeros(shape)
     for rows, position in particles.chunks("Coordinates"):
         weights = particles.physical("Masses", rows).to_value(u.Msun) if mass else None
+        position = _images(position, code, AXES[axis], header.box_size)
         image += count_in_cells(
             position, (code[0], code[1], code[2], code[3]), shape, axis=axis, weights=weights, method=method
         )
     first, second = AXES[axis]
     return ParticleMap(image, extent, axis, ("xyz"[first], "xyz"[second]))
+
+
+def _images(position: Any, extent: tuple[float, ...], axes: tuple[int, int], box: float) -> Any:
+    """Return positions as the periodic images that lie in a picture, where it reaches over an edge of the box."""
+    for axis, low, high in ((axes[0], *extent[:2]), (axes[1], *extent[2:])):
+        if box > 0 and (low < 0 or high > box):
+            position = np.array(position, dtype=np.float64)
+            # A picture wider than the box has the box in its middle.
+            begin = low if high - low <= box else 0.5 * (low + high - box)
+            position[:, axis] = begin + np.mod(position[:, axis] - begin, box)
+    return position
 
 
 def _whole(snapshot: Snapshot, kind: str, axis: str, unit: float) -> tuple[float, float, float, float]:

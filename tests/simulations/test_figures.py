@@ -81,6 +81,24 @@ def test_clusters_are_in_the_picture_where_the_truth_has_them(box):
         assert around.sum() > 0.9 * true["n_star"]
 
 
+@pytest.mark.parametrize("axis", AXES)
+def test_a_picture_across_an_edge_of_the_box_goes_on_at_the_other_side(box, axis):
+    """The first cluster straddles a corner: all of it is around the corner, wherever the corner is looked at."""
+    side = particle_map(box, "stars").extent[1]
+    around = [
+        particle_map(box, "stars", axis=axis, extent=(x - 0.2, x + 0.2, y - 0.2, y + 0.2), shape=(8, 8)).image
+        for x, y in ((0.0, 0.0), (side, 0.0), (0.0, side), (side, side))
+    ]
+    # The nearest quarter of the cells about the corner are those of one scale after the other: it is in their middle.
+    assert around[0][2:6, 2:6].sum() > 0.9 * box.truth["n_star"][0]
+    for other in around[1:]:
+        # Cells of 50 pc; places in the box differ by a rounding where it is added.
+        assert np.abs(other - around[0]).sum() <= 2
+    # Nothing is drawn twice where the picture is larger than the box.
+    wide = particle_map(box, "stars", axis=axis, extent=(-0.5 * side, 1.5 * side, -0.1, side + 0.1))
+    assert wide.image.sum() == len(box.stars)
+
+
 def test_a_violin_is_a_probability_and_holds_its_median(clusters):
     (one,) = violins({"SGP": clusters})
     assert one.n == len(clusters)
