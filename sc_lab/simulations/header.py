@@ -105,7 +105,12 @@ def read_header(
     Raises
     ------
     InputError
-        If box, time or particle numbers are missing.
+        If box, time or particle numbers are missing, or the time is no scale factor in a run that says it expands.
+
+    Notes
+    -----
+    Some codes write the densities of a cosmology also where nothing expands. Where the file does not say whether it does,
+    a scale factor that does not go with the redshift tells.
     """
     parameters = parameters or {}
     cautions: list[str] = []
@@ -117,6 +122,16 @@ def read_header(
     total = _numbers(attributes, "NumPart_Total", "NumPart_ThisFile")
     total = total + _numbers(attributes, "NumPart_Total_HighWord") * 2**32
     comoving = bool(_one(parameters, "ComovingIntegrationOn", 1.0)) and _one(attributes, "Omega0", 0.0) > 0
+    time = _one(attributes, "Time", 1.0)
+    redshift = _one(attributes, "Redshift", np.nan)
+    if comoving and "ComovingIntegrationOn" not in parameters:
+        # To the digits with which redshifts are written.
+        comoving = time > 0 and not abs(time * (1.0 + redshift) - 1.0) > 0.01
+        if not comoving:
+            cautions.append(f"Time is {time:g} and Redshift {redshift:g}, which is no scale factor and its redshift")
+    if comoving and not time > 0:
+        msg = f"the header of {name} has the time {time:g}; in a run that expands it is the scale factor, above 0"
+        raise InputError(msg)
     if not comoving:
         cautions.append("the run is not cosmological: lengths and velocities are taken without the scale factor")
     n_files = int(_one(attributes, "NumFilesPerSnapshot", 1))
@@ -133,11 +148,10 @@ def read_header(
     if not h > 0:
         cautions.append("the header has no HubbleParam: 1 is taken, so lengths and masses carry no h")
         h = 1.0
-    time = _one(attributes, "Time", 1.0)
     return Header(
         box_size=_one(attributes, "BoxSize", 0.0),
         time=time,
-        redshift=_one(attributes, "Redshift", 1.0 / time - 1.0) if comoving else 0.0,
+        redshift=(redshift if np.isfinite(redshift) else 1.0 / time - 1.0) if comoving else 0.0,
         h=h,
         omega_matter=_one(attributes, "Omega0", np.nan),
         omega_lambda=_one(attributes, "OmegaLambda", np.nan),

@@ -159,6 +159,27 @@ def test_arrays_make_a_snapshot_and_are_checked():
         Snapshot.from_arrays({"star": {}})
 
 
+@pytest.mark.parametrize("time", [0.0, 0.5, 3.0])
+def test_a_time_that_is_no_scale_factor_is_not_taken_for_one(tmp_path, time):
+    """Codes write a cosmology also where nothing expands; with Time = 0.5 and Redshift = 0 lengths are not halved."""
+    stars = some(5, 1)
+    changes = {"Time": time, "Redshift": 0.0}
+    with read_snapshot(write(tmp_path / "snap_000.hdf5", {4: stars}, **changes)) as snapshot:
+        assert not snapshot.header.comoving
+        np.testing.assert_allclose(  # single precision
+            snapshot.stars["Coordinates"].to_value("kpc"), stars["Coordinates"] / 0.7, rtol=1e-6
+        )
+        assert any("no scale factor" in each for each in snapshot.cautions)
+    with h5py.File(tmp_path / "snap_000.hdf5", "a") as file:
+        file.create_group("Parameters").attrs["ComovingIntegrationOn"] = 1
+    if time > 0:  # who says that it expands is believed
+        with read_snapshot(tmp_path / "snap_000.hdf5") as snapshot:
+            assert snapshot.header.a == time
+    else:
+        with pytest.raises(InputError, match="scale factor, above 0"):
+            read_snapshot(tmp_path / "snap_000.hdf5")
+
+
 @pytest.mark.real_data
 def test_public_files_of_every_header_open_or_say_why_not(real_data):
     folder = real_data / "simulation" / "public"
