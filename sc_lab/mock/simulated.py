@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -24,7 +24,7 @@ from sc_lab.mock.noise import observe, sharpness, sky_noise
 from sc_lab.mock.psfs import SyntheticPsf
 from sc_lab.mock.rendering import Canvas, Gaussians
 from sc_lab.simulations.binding import unwrap
-from sc_lab.simulations.stars import given_ages, star_ages
+from sc_lab.simulations.stars import given_ages, star_ages, wind_cells
 from sc_lab.units import FloatArray, value_in
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def observe_simulated(
     -----
     Every star is an instantaneous burst of its age and metallicity (Williams et al. 2025 compare masses; the light is
     that of `sc_lab.sed`). Its place from the cluster's centre is imaged by the Jacobian of the lens at the centre of the
-    image, so arcs of the largest clusters are straight. What is painted shares nothing with the renderer of the fits
-    but the PSF's stamp.
+    image, so arcs of the largest clusters are straight. Wind cells among the stars have no light. What is painted shares
+    nothing with the renderer of the fits but the PSF's stamp.
     """
     if not len(clusters):
         msg = "there are no clusters to observe; lower min_stars in measure_clusters, or link with a larger b"
@@ -156,11 +156,9 @@ def observe_simulated(
 
     order = list(bands)
     per_sun = _light_table(at, a_v, log_u, order)
-    age, metal = _stars(snapshot, ages, metallicity)
+    stars = _Stars.read(snapshot, ages, metallicity)
     which = np.arange(count) % len(clusters)
-    seen = [
-        _seen(snapshot, groups, clusters, int(row), age, metal, per_sun, most_stars, draw) for row in which.tolist()
-    ]
+    seen = [_seen(stars, groups, clusters, int(row), per_sun, most_stars, draw) for row in which.tolist()]
     arcsec = _ARCSEC_PER_RADIAN / default_cosmology().angular_diameter_distance(at).to_value(u.pc)  # for each parsec
 
     inverse = np.linalg.inv(found.matrix)
@@ -219,50 +217,68 @@ def _light_table(z: float, a_v: float, log_u: float, bands: Sequence[str]) -> Fl
     return found.flux.reshape(len(_METALS), len(_AGES), -1)
 
 
-def _stars(snapshot: Snapshot, ages: Any, metallicity: float) -> tuple[FloatArray, FloatArray]:
-    """Return ages [Myr] and metallicities [solar] of all stars."""
-    number = len(snapshot.stars)
-    if ages is None:
-        found = star_ages(snapshot)
+@dataclass(frozen=True, eq=False)
+class _Stars:
+    """All stars of a snapshot, read once.
+
+    Attributes
+    ----------
+    position : ndarray, shape (n, 3)
+        Places [pc, physical].
+    mass, age, metallicity : ndarray, shape (n,)
+        Masses [Msun], ages [Myr], NaN where unknown and for wind cells, and metallicities [solar].
+    box : float
+        Side of the box [pc]; 0 for none.
+    """
+
+    position: FloatArray
+    mass: FloatArray
+    age: FloatArray
+    metallicity: FloatArray
+    box: float
+
+    @classmethod
+    def read(cls, snapshot: Snapshot, ages: Any, metallicity: float) -> _Stars:
+        """Return the stars, with ages and metallicities of the file where none are given."""
+        number = len(snapshot.stars)
+        found = star_ages(snapshot) if ages is None else given_ages(snapshot, ages)
         if found is None:
             msg = (
                 f"{snapshot.name} does not say when its stars formed; give ages=, one for all stars or one for each "
                 f"of {number} [Myr]"
             )
             raise InputError(msg)
-    else:
-        found = given_ages(snapshot, ages)
-    name = next((each for each in _METAL_FIELDS if each in snapshot.stars.fields), None)
-    metals = np.full(number, float(metallicity)) if name is None else np.asarray(snapshot.stars.code(name), float)
-    if metals.ndim != 1 or not np.all(metals >= 0):
-        msg = f"metallicities of {snapshot.name} have the shape {metals.shape} or are negative; give mass fractions"
-        raise InputError(msg)
-    return np.asarray(found, dtype=float), metals / SOLAR
+        name = next((each for each in _METAL_FIELDS if each in snapshot.stars.fields), None)
+        metals = np.full(number, float(metallicity)) if name is None else np.asarray(snapshot.stars.code(name), float)
+        # Wind cells have no light, whatever ages are given.
+        found = np.where(wind_cells(snapshot), np.nan, np.asarray(found, dtype=float))
+        if metals.ndim != 1 or not np.all(metals[np.isfinite(found)] >= 0):
+            msg = f"metallicities of {snapshot.name} have the shape {metals.shape} or are negative; give mass fractions"
+            raise InputError(msg)
+        header = snapshot.header
+        parsec = 1e3 * header.a / header.h * header.length_cm / 3.0856775814913673e21
+        position = np.asarray(snapshot.stars.code("Coordinates"), dtype=float) * parsec
+        mass = snapshot.stars["Masses"].to_value(u.Msun)
+        return cls(position, mass, found, metals / SOLAR, header.box_size * parsec)
 
 
 def _seen(
-    snapshot: Snapshot,
+    stars: _Stars,
     groups: Groups,
     clusters: QTable,
     row: int,
-    age: FloatArray,
-    metal: FloatArray,
     per_sun: FloatArray,
     most: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Return the stars of a cluster from a random side: offsets [pc], fluxes [nJy], and its true numbers."""
     rows = groups.members(int(clusters["group"][row]), _STARS)
-    rows = rows[np.isfinite(age[rows])]
+    rows = rows[np.isfinite(stars.age[rows])]
     if not len(rows):
         msg = f"cluster {clusters['id'][row]} has no star with a known age; give ages="
         raise InputError(msg)
-    header = snapshot.header
-    kpc = header.a / header.h * header.length_cm / 3.0856775814913673e21
-    position = np.asarray(snapshot.stars.code("Coordinates")[rows], dtype=float)
-    position = unwrap(position, position[0], header.box_size) * kpc * 1e3
-    mass = snapshot.stars["Masses"].to_value(u.Msun)[rows]
-    own, metals = age[rows], metal[rows]
+    position = unwrap(stars.position[rows], stars.position[rows[0]], stars.box)
+    mass, own, metals = stars.mass[rows], stars.age[rows], stars.metallicity[rows]
     flux = mass[:, None] * per_sun[_nearest(_METALS, metals), _nearest(_AGES, own)]
     # A random side: two axes of a random rotation.
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))

@@ -15,7 +15,7 @@ from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.potential import CROSSOVER
 from sc_lab.simulations.profiles import half_mass_radius, motions, projected_half_mass_radius
 from sc_lab.simulations.snapshot import TYPES, Snapshot
-from sc_lab.simulations.stars import given_ages, star_ages
+from sc_lab.simulations.stars import given_ages, star_ages, wind_cells
 from sc_lab.units import FloatArray, value_in
 
 __all__ = ["CENTRES", "measure_clusters", "virial_fraction"]
@@ -37,6 +37,7 @@ def measure_clusters(
     softening: float = 0.0,
     method: str = "auto",
     ages: Any = None,
+    wind: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancel: Any = None,
 ) -> QTable:
@@ -66,6 +67,9 @@ def measure_clusters(
         How potential energies are summed, see `sc_lab.simulations.potential.potential_energy`.
     ages : array_like or `~astropy.units.Quantity`, shape (number of stars,), optional
         Ages of all stars [Myr], or one for all; by default from the file, where it has formation times.
+    wind : bool
+        Whether wind cells, which some models keep among the stars, count as stars, as in AREPO's own lengths and masses of
+        groups. By default they were linked and nothing else: they have no part in numbers, masses, energies and radii.
     progress : callable, optional
         Called with (done, total).
     cancel : object with ``is_set()``, optional
@@ -104,8 +108,12 @@ def measure_clusters(
         msg = f"the groups have {len(groups.labels[_STARS])} stars, the snapshot {number}; find the groups in it anew"
         raise InputError(msg)
     by_dm = groups.primary == (_DM,)
-    enough = groups.lengths[:, _DM] > min_dm if by_dm else groups.lengths[:, _STARS] > min_stars
-    chosen = np.flatnonzero(enough & (groups.lengths[:, _STARS] > 0))
+    blown = np.zeros(number, dtype=bool) if wind else wind_cells(snapshot)
+    labels = groups.labels.get(_STARS, np.full(number, -1, dtype=np.int64))
+    n_wind = np.bincount(labels[blown & (labels >= 0)], minlength=len(groups))
+    n_star = groups.lengths[:, _STARS] - n_wind
+    enough = groups.lengths[:, _DM] > min_dm if by_dm else n_star > min_stars
+    chosen = np.flatnonzero(enough & (n_star > 0))
     known = star_ages(snapshot) if ages is None else given_ages(snapshot, ages)
     softening = _softening(softening)
     surroundings = _Surroundings(snapshot)
@@ -115,12 +123,14 @@ def measure_clusters(
     for done, group in enumerate(chosen.tolist()):
         if cancel is not None and cancel.is_set():
             break
-        members = {kind: surroundings.bodies(kind, groups.members(group, kind)) for kind in (_GAS, _DM, _STARS)}
+        rows_of = {kind: groups.members(group, kind) for kind in (_GAS, _DM, _STARS)}
+        rows_of[_STARS] = rows_of[_STARS][~blown[rows_of[_STARS]]]
+        members = {kind: surroundings.bodies(kind, each) for kind, each in rows_of.items()}
         # One image of the group around its first star.
         around = members[_STARS].position[0]
         members = {kind: surroundings.near(each, around) for kind, each in members.items()}
         stars = members[_STARS]
-        middle = _centre(centre, members, snapshot, groups.members(group, _STARS))
+        middle = _centre(centre, members, snapshot, rows_of[_STARS])
         mean = np.average(stars.velocity, axis=0, weights=stars.mass)
         reach = float(np.sqrt(((stars.position - middle) ** 2).sum(axis=1).max()))
         dark = members[_DM] if by_dm else surroundings.within(_DM, middle, reach)
@@ -137,13 +147,15 @@ def measure_clusters(
         )
         row = _row(stars, binding, middle, mean, size)
         row |= _around(surroundings, binding, middle, members)
-        row |= _age(known, groups.members(group, _STARS), stars)
+        row |= _age(known, rows_of[_STARS], stars)
         row |= {"id": f"{groups.mode}-{group}", "group": group, "z": header.redshift, "field": snapshot.name}
-        row |= {"n_gas_group": len(members[_GAS]), "n_dm_group": len(members[_DM])}
+        row |= {"n_gas_group": len(members[_GAS]), "n_dm_group": len(members[_DM]), "n_wind": int(n_wind[group])}
         rows.append(row)
         if progress is not None:
             progress(done + 1, len(chosen))
-    return _table(rows, snapshot, groups, {"centre": centre, "size": size, "virial_range": list(virial_range)})
+    return _table(
+        rows, snapshot, groups, {"centre": centre, "size": size, "virial_range": list(virial_range), "wind": wind}
+    )
 
 
 def virial_fraction(clusters: QTable) -> float:
@@ -349,7 +361,7 @@ _UNITS: dict[str, Any] = (
     | dict.fromkeys(("age_onset", "age_mw"), u.Myr)
 )
 _FIRST = ("id", "field", "group", "z", "mass", "r_eff", "sigma_mass", "age_onset", "age_mw", "n_star")
-_NUMBERS = ("n_dm", "n_dm_r_max", "n_gas_group", "n_dm_group")
+_NUMBERS = ("n_dm", "n_dm_r_max", "n_gas_group", "n_dm_group", "n_wind")
 _RATIOS = ("virial_ratio_stars", "virial_ratio", "used_dm", "bound", "virialised")
 #: Values of the columns that are not plain numbers, for the types of a catalogue without rows.
 _EMPTY: dict[str, Any] = (

@@ -12,6 +12,7 @@ from astropy.table import QTable
 from sc_lab.errors import InputError
 from sc_lab.simulations.groups import MODES, find_groups
 from sc_lab.simulations.snapshot import Snapshot
+from sc_lab.simulations.stars import wind_cells
 from sc_lab.units import FloatArray
 
 __all__ = ["linking_length_test"]
@@ -79,7 +80,8 @@ def linking_length_test(
 
     Notes
     -----
-    Williams et al. 2025, appendix A and figure 11. No energies are needed, so the test is fast.
+    Williams et al. 2025, appendix A and figure 11. Wind cells among the stars are linked, not counted. No energies are
+    needed, so the test is fast.
     """
     if mode not in MODES:
         msg = f"mode is {mode!r}; give {', '.join(map(repr, MODES))}"
@@ -97,6 +99,7 @@ def linking_length_test(
         msg = f"{snapshot.name} has no particles of {of}; count the others"
         raise InputError(msg)
     each = particles["Masses"].to_value(u.Msun)
+    blown = wind_cells(snapshot)
     by_dm = MODES[mode][0] == (_DM,)
     comoving = snapshot.header.length_cm / 3.0856775814913673e21 / snapshot.header.h
     masses: list[FloatArray] = []
@@ -105,10 +108,13 @@ def linking_length_test(
         if cancel is not None and cancel.is_set():
             break
         groups = find_groups(snapshot, mode, b=value, rule=rule, threads=threads)
-        enough = groups.lengths[:, _DM] > min_dm if by_dm else groups.lengths[:, _STARS] > min_stars
-        enough &= groups.lengths[:, kind] > 0
+        lengths = groups.lengths.copy()
+        held = groups.labels.get(_STARS, np.full(len(blown), -1))
+        lengths[:, _STARS] -= np.bincount(held[blown & (held >= 0)], minlength=len(groups))
+        enough = lengths[:, _DM] > min_dm if by_dm else lengths[:, _STARS] > min_stars
+        enough &= lengths[:, kind] > 0
         labels = groups.labels.get(kind, np.full(len(each), -1))
-        inside = labels >= 0
+        inside = (labels >= 0) & ~blown if kind == _STARS else labels >= 0
         total = np.bincount(labels[inside], weights=each[inside], minlength=len(groups))
         masses.append(np.sort(total[enough]))
         rows.append((value, groups.linking_length * comoving, len(groups)))

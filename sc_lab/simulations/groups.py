@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations._checks import instance, number, particle_types, whole
 from sc_lab.simulations.fof import friends_of_friends
 from sc_lab.simulations.header import N_TYPES
 from sc_lab.simulations.snapshot import TYPES, Snapshot
@@ -29,6 +30,8 @@ MODES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 #: Linking lengths out to which a secondary looks for its nearest primary.
 _REACH = 6.4
 _FEWEST = 32
+#: Secondaries whose nearest primaries are looked for at a time.
+_PIECE = 250_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +125,14 @@ def linking_length(
     -----
     AREPO: b (mean mass / rho)^(1/3) with rho = (Omega_m - Omega_b) rho_crit, for every choice of types.
     """
+    instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
+    primary = particle_types(primary, "primary")
+    b = number(b, "b", "a number above 0, such as 0.2")
     header = snapshot.header
     numbers = [snapshot.particles[kind].number for kind in primary]
     if not sum(numbers):
         names = ", ".join(TYPES[kind] for kind in primary)
         msg = f"{snapshot.name} has no particles of {names}; choose other types to link"
-        raise InputError(msg)
-    if not b > 0:
-        msg = f"b is {b!r}; give a number above 0, such as 0.2"
         raise InputError(msg)
     if rule == "number":
         if not header.box_size > 0:
@@ -145,6 +148,7 @@ def linking_length(
         raise InputError(msg)
     if critical is None:
         critical = _critical_density(snapshot)
+    critical = number(critical, "critical", "the critical density today in code units, above 0")
     mass = sum(_total_mass(snapshot, kind) for kind in primary)
     return float(b * (mass / sum(numbers) / (density * critical)) ** (1.0 / 3.0))
 
@@ -178,6 +182,8 @@ def find_groups(
     reach: float = _REACH,
     critical: float | None = None,
     threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Any = None,
 ) -> Groups:
     """Return the groups of a snapshot.
 
@@ -204,6 +210,10 @@ def find_groups(
         Critical density today in code units, see `linking_length`.
     threads : int, optional
         As in `friends_of_friends`.
+    progress : callable, optional
+        Called with (done, total): particles that were read, linked and attached.
+    cancel : object with ``is_set()``, optional
+        Stops before the next step; the linking itself is one.
 
     Returns
     -------
@@ -213,8 +223,8 @@ def find_groups(
     Raises
     ------
     InputError
-        If the mode or a type is not known, a type is both primary and secondary, there are no primaries, or lengths are
-        not above 0 or carry a unit.
+        If the mode or a type is not known, a type is both primary and secondary, there are no primaries, lengths are not
+        above 0 or carry a unit, or the search was cancelled.
 
     Notes
     -----
@@ -222,38 +232,71 @@ def find_groups(
     (Springel 2010 and the public AREPO; Williams et al. 2025, section 2). The cap of 6.4 linking lengths is the one
     that gives AREPO's own catalogues back.
     """
+    instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
     if primary is None:
-        if mode not in MODES:
+        if not isinstance(mode, str) or mode not in MODES:
             msg = f"mode is {mode!r}; give {', '.join(map(repr, MODES))}, or primary= and secondary="
             raise InputError(msg)
-        primary, secondary = MODES[mode]
-    primary, secondary = tuple(primary), tuple(secondary or ())
-    if not primary or set(primary) & set(secondary) or not set(primary + secondary) <= set(range(N_TYPES)):
+        name, (primary, secondary) = mode, MODES[mode]
+    else:
+        name = str(particle_types(primary, "primary"))
+    primary = particle_types(primary, "primary")
+    secondary = particle_types(() if secondary is None else secondary, "secondary")
+    if not primary or len(set(primary + secondary)) < len(primary + secondary):
         msg = f"primary is {primary} and secondary {secondary}; give types from 0 to 5, each in one of them"
         raise InputError(msg)
     if hasattr(length, "unit"):
         msg = f"length is {length}; give the linking length as a number in code units, comoving and with h"
         raise InputError(msg)
-    if not reach > 0:
-        msg = f"reach is {reach!r}; give a number of linking lengths above 0, such as {_REACH}"
-        raise InputError(msg)
-    size = length if length is not None else linking_length(snapshot, primary, b=b, rule=rule, critical=critical)
+    reach = number(reach, "reach", f"a number of linking lengths above 0, such as {_REACH}")
+    min_length = whole(min_length, "min_length", "a number of particles from 1 on", low=1)
+    # Checked also where the length itself is given.
+    number(b, "b", "a number above 0, such as 0.2")
+    if length is None:
+        size = linking_length(snapshot, primary, b=b, rule=rule, critical=critical)
+    else:
+        size = number(length, "length", "a linking length above 0, in code units")
+    there = {kind: snapshot.particles[kind].number for kind in primary if snapshot.particles[kind].number}
+    steps = _Steps(
+        2 * sum(there.values()) + sum(snapshot.particles[kind].number for kind in secondary), progress, cancel
+    )
     box = snapshot.header.box_size or None
-    positions = {
-        kind: snapshot.particles[kind].code("Coordinates") for kind in primary if len(snapshot.particles[kind])
-    }
-    kinds = list(positions)
-    linked = np.concatenate([np.asarray(positions[kind], dtype=np.float64) for kind in kinds])
+    linked = np.empty((sum(there.values()), 3))
+    at = 0
+    for kind in there:
+        for _, values in snapshot.particles[kind].chunks("Coordinates"):
+            linked[at : at + len(values)] = values
+            at += len(values)
+            steps.take(len(values))
     found = friends_of_friends(linked, size, box, threads=threads)
+    steps.take(len(linked))
     labels: dict[int, npt.NDArray[np.int64]] = {}
     at = 0
-    for kind in kinds:
-        labels[kind] = found[at : at + len(positions[kind])]
-        at += len(positions[kind])
+    for kind, held in there.items():
+        labels[kind] = found[at : at + held]
+        at += held
     for kind in secondary:
         if len(snapshot.particles[kind]):
-            labels[kind] = _attached(snapshot, kind, linked, found, reach * size, box)
-    return _ordered(labels, int(found.max()) + 1, min_length, mode or str(primary), size, primary, secondary)
+            labels[kind] = _attached(snapshot, kind, linked, found, reach * size, box, steps)
+    number_found = int(found.max()) + 1 if len(found) else 0
+    return _ordered(labels, number_found, min_length, name, size, primary, secondary)
+
+
+class _Steps:
+    """How far a search is, and whether it is still wanted."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None, cancel: Any) -> None:
+        self._done, self._total, self._progress, self._cancel = 0, total, progress, cancel
+        self.take(0)
+
+    def take(self, done: int) -> None:
+        """Say that some particles are done; raise where the search is no longer wanted."""
+        self._done += done
+        if self._cancel is not None and self._cancel.is_set():
+            msg = "the search for groups was cancelled; nothing of it is kept"
+            raise InputError(msg)
+        if self._progress is not None and done:
+            self._progress(self._done, self._total)
 
 
 def _attached(
@@ -263,6 +306,7 @@ def _attached(
     found: npt.NDArray[np.int64],
     distance: float,
     box: float | None,
+    steps: _Steps,
 ) -> npt.NDArray[np.int64]:
     """Return the group of the nearest primary of every secondary, -1 where none is near."""
     from scipy.spatial import cKDTree
@@ -274,10 +318,11 @@ def _attached(
 
     tree = cKDTree(inside(linked), boxsize=box)
     out = np.full(snapshot.particles[kind].number, -1, dtype=np.int64)
-    for rows, points in snapshot.particles[kind].chunks("Coordinates"):
+    for rows, points in snapshot.particles[kind].chunks("Coordinates", size=_PIECE):
         away, nearest = tree.query(inside(points), distance_upper_bound=distance, workers=-1)
         near = np.isfinite(away)
         out[rows][near] = found[nearest[near]]
+        steps.take(len(points))
     return out
 
 

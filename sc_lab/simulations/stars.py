@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations._checks import instance
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.units import FloatArray, value_in
 
-__all__ = ["given_ages", "interval", "new_stars", "star_ages"]
+__all__ = ["given_ages", "interval", "new_stars", "star_ages", "wind_cells"]
 
 #: Fields that hold the scale factor at which a star formed.
 _FORMED = ("GFM_StellarFormationTime", "StellarFormationTime")
@@ -33,6 +34,7 @@ def star_ages(snapshot: Snapshot) -> FloatArray | None:
     ndarray, shape (n,) or None
         Ages [Myr], NaN for wind cells (formation times of zero or less); None if the file does not have them.
     """
+    instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
     stars = snapshot.stars
     name = next((each for each in _FORMED if each in stars.fields), None)
     if name is None or not snapshot.header.comoving:
@@ -43,6 +45,32 @@ def star_ages(snapshot: Snapshot) -> FloatArray | None:
     times = snapshot.header.cosmology.age(1.0 / at - 1.0).to_value(u.Myr)
     now = float(np.interp(snapshot.header.a, at, times))
     return np.where(formed > 0, now - np.interp(formed, at, times), np.nan)
+
+
+def wind_cells(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return which particles of the stars' type are gas on its way out of a galaxy, and no stars.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The particles.
+
+    Returns
+    -------
+    ndarray of bool, shape (number of stars,)
+        True for wind cells: those whose formation time is zero or less. None are known where the file has no such times.
+
+    Notes
+    -----
+    Some models of galaxy formation in AREPO keep wind among the stars while it is decoupled from the gas. Its
+    friends-of-friends links and counts them like stars.
+    """
+    instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
+    stars = snapshot.stars
+    name = next((each for each in _FORMED if each in stars.fields), None)
+    if name is None:
+        return np.zeros(len(stars), dtype=bool)
+    return np.asarray(np.asarray(stars.code(name)) <= 0)
 
 
 def given_ages(snapshot: Snapshot, ages: Any) -> FloatArray:
@@ -160,4 +188,4 @@ def new_stars(
         return np.zeros(0, dtype=bool)
     # The first stars of a run are all new.
     earlier = previous.stars.code("ParticleIDs") if len(previous.stars) else np.empty(0, dtype=np.uint64)
-    return ~np.isin(snapshot.stars.code("ParticleIDs"), earlier)
+    return ~np.isin(snapshot.stars.code("ParticleIDs"), earlier) & ~wind_cells(snapshot)

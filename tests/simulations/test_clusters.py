@@ -197,3 +197,49 @@ def test_a_catalogue_without_clusters_has_the_columns_of_one_with(spheres):
         assert empty[name].unit == full[name].unit
         assert empty[name].dtype.kind == full[name].dtype.kind
     assert np.isnan(virial_fraction(empty))
+
+
+def with_wind(spheres, n_wind=150):
+    """Return the Plummer sphere with heavy wind cells among its stars: formation times of minus one."""
+    snapshot = snapshot_of(spheres)
+    stars = {name: np.array(snapshot.stars.code(name)) for name in ("Coordinates", "Velocities", "Masses")}
+    n = len(snapshot.stars)
+    formed = np.full(n + n_wind, 0.09)
+    formed[n:] = -1.0
+    stars = {
+        name: np.concatenate([values, 3.0 * values[:n_wind] if name == "Masses" else values[:n_wind]])
+        for name, values in stars.items()
+    }
+    rng = np.random.default_rng(1)
+    # Beside stars, not upon them.
+    stars["Coordinates"][n:] += 0.01 * rng.standard_normal((n_wind, 3))
+    stars |= {"GFM_StellarFormationTime": formed, "ParticleIDs": np.arange(n + n_wind)}
+    header = {"redshift": 1 / A - 1, "h": H, "omega_matter": 0.3, "omega_lambda": 0.7, "omega_baryon": 0.05}
+    return snapshot, Snapshot.from_arrays({"stars": stars}, box_size=BOX, **header)
+
+
+def test_wind_cells_among_the_stars_are_linked_but_are_no_stars(spheres):
+    plain, blown = with_wind(spheres)
+    without, row = measured(plain)[0], measured(blown)[0]
+    assert row["n_wind"] == 150
+    for name in ("n_star", "mass", "r_half", "kinetic_stars", "potential_stars", "r_max"):
+        assert getattr(row[name], "value", row[name]) == pytest.approx(
+            getattr(without[name], "value", without[name]), rel=1e-9
+        )
+    whole = measured(blown, wind=True)[0]
+    assert whole["n_star"] == row["n_star"] + 150
+    assert whole["n_wind"] == 0
+    assert whole["mass"].value == pytest.approx(row["mass"].value * (1 + 3 * 150 / row["n_star"]), rel=1e-9)
+    assert len(measured(blown, min_stars=int(row["n_star"]))) == 0
+    assert len(measured(blown, min_stars=int(row["n_star"]), wind=True)) == 1
+
+
+def test_wind_cells_are_neither_new_stars_nor_counted_in_the_linking_length_test(spheres):
+    from sc_lab.simulations import linking_length_test, new_stars
+
+    plain, blown = with_wind(spheres)
+    assert new_stars(blown, since=1e4).sum() == len(plain.stars)
+    options = {"b": (0.2,), "rule": "number", "min_stars": 50}
+    assert linking_length_test(blown, "SP", **options)["mass_total"][0].value <= plain.stars["Masses"].sum().value * (
+        1 + 1e-9
+    )

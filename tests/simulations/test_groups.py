@@ -107,3 +107,31 @@ def test_lengths_that_are_none_are_refused():
         find_groups(snapshot, "SP", length=1 * u.kpc)
     with pytest.raises(InputError, match="linking lengths above 0"):
         find_groups(snapshot, "DMP-GS", reach=-1.0)
+
+
+def test_a_search_counts_its_particles_and_can_be_cancelled_between_its_steps():
+    snapshot = two_groups()
+    seen = []
+    plain = find_groups(snapshot, length=1.0)
+    found = find_groups(snapshot, length=1.0, progress=lambda done, total: seen.append((done, total)))
+    assert np.array_equal(found.labels[4], plain.labels[4])
+    # 70 read, 70 linked, 8 attached
+    assert seen == [(70, 148), (140, 148), (148, 148)]
+
+    class Stop:
+        def __init__(self, after):
+            self.left = after
+
+        def is_set(self):
+            self.left -= 1
+            return self.left < 0
+
+    for after in range(4):
+        with pytest.raises(InputError, match="was cancelled"):
+            find_groups(snapshot, length=1.0, cancel=Stop(after))
+    assert len(find_groups(snapshot, length=1.0, cancel=Stop(9))) == len(plain)
+
+
+def test_groups_of_types_chosen_by_hand_are_named_by_them():
+    assert find_groups(two_groups(), primary=(4,), length=1.0, min_length=5).mode == "(4,)"
+    assert find_groups(two_groups(), primary=4, length=1.0, min_length=5).primary == (4,)

@@ -371,3 +371,41 @@ def test_simulated_clusters_lie_over_the_observed_ones_of_a_workbench(session, b
     ):
         with pytest.raises(InputError, match=words):
             Workbench(session, simulated=wrong)
+
+
+def test_cancel_stops_the_search_for_groups_itself(box, monkeypatch):
+    """Not only the energies after it: the search sees that it is no longer wanted, and what was shown stays."""
+    from sc_lab_widgets.panels import simulation
+
+    begun, ended, said = threading.Event(), threading.Event(), []
+    plain = simulation.find_groups
+
+    def slowly(*given, cancel, progress, **options):
+        begun.set()
+        cancel.wait(10)
+        try:
+            return plain(*given, cancel=cancel, progress=progress, **options)
+        except InputError as error:
+            said.append(str(error))
+            raise
+        finally:
+            ended.set()
+
+    async def use():
+        panel = SimulationPanel(box)
+        while panel._runner.running:  # noqa: ASYNC110 - nor has its runner
+            await asyncio.sleep(0.01)
+        before = panel.groups
+        monkeypatch.setattr(simulation, "find_groups", slowly)
+        panel.controls.b.value = 0.3
+        panel._search()
+        await asyncio.to_thread(begun.wait, 10)
+        panel._runner.stop.click()
+        await asyncio.to_thread(ended.wait, 10)
+        assert panel.groups is before
+        assert not panel._runner.running
+        assert panel.message.text == ""
+        panel.close()
+
+    asyncio.run(use())
+    assert said == ["the search for groups was cancelled; nothing of it is kept"]

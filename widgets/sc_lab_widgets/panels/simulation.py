@@ -283,12 +283,16 @@ class SimulationPanel(Shown):
 
         def work(*, progress: Callable[[int, int], None], cancel: Any) -> tuple[Groups, QTable, float]:
             begun = time.perf_counter()
+            # Half of the bar for the groups, half for their energies.
             groups = find_groups(
                 snapshot, choice["mode"], primary=None if choice["mode"] else choice["primary"],
                 secondary=None if choice["mode"] else choice["secondary"], b=choice["b"],
+                progress=lambda done, total: progress(done, 2 * total), cancel=cancel,
             )  # fmt: skip
             least = {"min_stars": choice["min_stars"], "min_dm": choice["min_dm"]}
-            clusters = measure_clusters(snapshot, groups, **least, progress=progress, cancel=cancel)
+            clusters = measure_clusters(
+                snapshot, groups, **least, progress=lambda done, total: progress(total + done, 2 * total), cancel=cancel
+            )
             return groups, clusters, time.perf_counter() - begun
 
         try:
