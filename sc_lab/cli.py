@@ -348,7 +348,9 @@ def _about_clumps(session: Session) -> Iterator[str]:
     if isinstance(seen, dict):
         models = ", ".join(map(str, seen.get("lens_models", []))) or "none"
         yield f"measured on: {seen.get('field') or 'an unnamed field'}, {', '.join(map(str, seen.get('bands', [])))}"
-        yield f"sizes from: {seen.get('reference', '')}, mode {seen.get('mode', '')}; lens models: {models}"
+        background = seen.get("background", "plane")  # what older files do not say was a plane
+        sizes = f"{seen.get('reference', '')}, mode {seen.get('mode', '')}, background {background}"
+        yield f"sizes from: {sizes}; lens models: {models}"
     yield from _about_seds(record, seen)
     document, opened = session.document, set(session.catalog["id"].tolist())
     if document.clumps or document.removed or document.contours:

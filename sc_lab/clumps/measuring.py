@@ -64,6 +64,7 @@ def measure(
         clumps,
         reference=observation.reference_band,
         mode=observation.mode,
+        background=observation.background,
         bands=observation.bands,
         box=observation.box,
         centre=observation.centre,

@@ -41,6 +41,9 @@ class Observation:
         Bands with forced photometry; all of the field when None.
     mode : {"paper", "full"}
         As in `sc_lab.photometry.fit_clumps`.
+    background : {"host", "plane"}
+        What the light under a clump is taken for, as in `sc_lab.photometry.fit_clumps`: the host with its curvature,
+        and its shape in the reference for the other bands; or a tilted plane, as in Claeyssens et al. 2026.
     box : int
         Width of the fitted box [px].
     centre : {"prior", "free", "fixed"}
@@ -69,6 +72,7 @@ class Observation:
     reference: str | None = None
     bands: Sequence[str] | None = None
     mode: str = "paper"
+    background: str = "host"
     box: int = 9
     centre: str = "prior"
     age: float = 10.0
@@ -82,6 +86,9 @@ class Observation:
     def __post_init__(self) -> None:
         if self.mode not in ("paper", "full"):
             msg = f"mode is {self.mode!r}; give 'paper' or 'full'"
+            raise InputError(msg)
+        if self.background not in ("host", "plane"):
+            msg = f"background is {self.background!r}; give 'host' or 'plane'"
             raise InputError(msg)
         if self.centre not in ("prior", "free", "fixed"):
             msg = f"centre is {self.centre!r}; give 'prior', 'free' or 'fixed'"
@@ -175,7 +182,7 @@ class Observation:
         Returns
         -------
         dict
-            Field, bands, hashes, reference band, mode, box, centre, lens models, SED settings and cosmology.
+            Field, bands, hashes, reference band, mode, background, box, centre, lens models, SED settings and cosmology.
         """
         own = {name: {**each.record(), "key": each.key} for name, each in sorted(self.sed_own.items())}
         return {
@@ -184,6 +191,7 @@ class Observation:
             "sha256": dict(sorted((hashes or {}).items())),
             "reference": self.reference_band,
             "mode": self.mode,
+            "background": self.background,
             "box": int(self.box),
             "centre": self.centre,
             "lens_models": list(self.lens_models),

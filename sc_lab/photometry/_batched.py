@@ -48,6 +48,10 @@ class Problem:
         Predicted or achieved change of chi^2 that ends a fit.
     n_plane : int
         Terms of the local background: 0 none, 1 a constant, 3 a tilted plane.
+    extra : ndarray
+        (n, terms, height * width) further shapes of the background; no terms by default.
+    precision : ndarray
+        (n, terms) inverse variances of the priors around zero of their coefficients.
     """
 
     kernel: PsfKernel
@@ -64,11 +68,18 @@ class Problem:
     max_iterations: int
     tolerance: float
     n_plane: int
+    extra: FloatArray
+    precision: FloatArray
 
     @property
     def n_sources(self) -> int:
         """Number of clumps per box."""
         return int(self.start.shape[1])
+
+    @property
+    def n_linear(self) -> int:
+        """Number of fluxes and terms of the background."""
+        return self.n_sources + 3 + int(self.extra.shape[1])
 
     def part(self, which: slice | npt.NDArray[np.int64]) -> Problem:
         """Return some of the boxes.
@@ -83,18 +94,18 @@ class Problem:
         Problem
             With the same options.
         """
-        cut = {name: getattr(self, name)[which] for name in ("data", "weight", "start", "anchor")}
+        cut = {name: getattr(self, name)[which] for name in ("data", "weight", "start", "anchor", "extra", "precision")}
         cut |= {name: getattr(self, name)[which] for name in ("centre_mode", "shape_mode", "max_shift")}
         return Problem(**{**{name: getattr(self, name) for name in self.__dataclass_fields__}, **cut})
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where the fits ended; parameters are fluxes, plane (3), then x, y, Cxx, Cyy, Cxy per clump."""
+    """Where the fits ended; parameters are fluxes, plane (3), extra terms, then x, y, Cxx, Cyy, Cxy per clump."""
 
     place: FloatArray  # (n, sources, 5)
-    linear: FloatArray  # (n, sources + 3)
-    chi2: FloatArray  # (n,), the centre priors included
+    linear: FloatArray  # (n, sources + 3 + extra terms)
+    chi2: FloatArray  # (n,), the priors included
     hessian: FloatArray  # (n, parameters, parameters): J^T W J (+ priors) at the end, empty rows where fixed
     design: FloatArray  # (n, parameters, pixels) or (0, parameters, pixels)
     iterations: IntArray
@@ -118,10 +129,10 @@ def empty_solution(problem: Problem, *, keep_design: bool) -> Solution:
         To be filled.
     """
     n, n_sources = problem.start.shape[:2]
-    n_parameters = 6 * n_sources + 3
+    n_parameters = problem.n_linear + 5 * n_sources
     return Solution(
         place=np.full((n, n_sources, 5), np.nan),
-        linear=np.full((n, n_sources + 3), np.nan),
+        linear=np.full((n, problem.n_linear), np.nan),
         chi2=np.full(n, np.nan),
         hessian=np.zeros((n, n_parameters, n_parameters)),
         design=np.zeros((n if keep_design else 0, n_parameters, problem.data.shape[1])),
@@ -156,8 +167,9 @@ class _State:
         problem, place = self.problem, self.place
         kernel, n_sources = problem.kernel, problem.n_sources
         n, n_pixels = problem.data.shape
-        n_linear = n_sources + 3
-        columns = np.zeros((n, 6 * n_sources + 3, n_pixels))
+        n_fixed, n_linear = n_sources + 3, problem.n_linear
+        columns = np.zeros((n, n_linear + 5 * n_sources, n_pixels))
+        columns[:, n_fixed:n_linear] = problem.extra
         if problem.n_plane > 0:
             columns[:, n_sources] = 1.0
         if problem.n_plane > 1:
@@ -177,6 +189,7 @@ class _State:
         weighted = basis * problem.weight[:, None]
         normal = weighted @ basis.swapaxes(1, 2)
         diagonal = np.einsum("nii->ni", normal)
+        diagonal[:, n_fixed:] += problem.precision
         diagonal[diagonal <= 0] = 1.0
         linear = _solve(normal, np.einsum("npi,ni->np", weighted, problem.data))
         residual = problem.data - np.einsum("np,npi->ni", linear, basis)
@@ -188,14 +201,17 @@ class _State:
         hessian[:, :n_linear, :n_linear] = normal
         gradient = np.einsum("npi,ni->np", weighted, residual)
         chi2 = np.einsum("ni,ni,ni->n", problem.weight, residual, residual)
-        precision = (problem.centre_mode == 2) / problem.prior_sigma**2
+        pulls = linear[:, n_fixed:] * problem.precision
+        chi2 += (pulls * linear[:, n_fixed:]).sum(1)
+        gradient[:, n_fixed:n_linear] -= pulls
+        tightness = (problem.centre_mode == 2) / problem.prior_sigma**2
         for s in range(n_sources):
             for q in range(2):
                 p = n_linear + 5 * s + q
                 pull = place[:, s, q] - problem.anchor[:, s, q]
-                chi2 += pull**2 * precision[:, s]
-                gradient[:, p] -= pull * precision[:, s]
-                hessian[:, p, p] += precision[:, s]
+                chi2 += pull**2 * tightness[:, s]
+                gradient[:, p] -= pull * tightness[:, s]
+                hessian[:, p, p] += tightness[:, s]
         self.columns, self.hessian, self.gradient, self.linear, self.chi2 = columns, hessian, gradient, linear, chi2
 
     def take_over(self, other: _State, which: npt.NDArray[np.bool_]) -> None:
@@ -237,7 +253,7 @@ def _step_system(state: _State, factor: FloatArray) -> tuple[FloatArray, FloatAr
     to_step = np.zeros((n, n_parameters, n_parameters))
     np.einsum("nii->ni", to_step)[...] = 1.0
     for s in range(n_sources):
-        c = n_sources + 3 + 5 * s + 2
+        c = problem.n_linear + 5 * s + 2
         a, b, d = factor[:, s].T
         free = problem.shape_mode[:, s] > 0
         block = np.zeros((n, 3, 3))  # rows Cxx, Cyy, Cxy; columns l11, l21, l22
@@ -248,7 +264,7 @@ def _step_system(state: _State, factor: FloatArray) -> tuple[FloatArray, FloatAr
     system = to_step.swapaxes(1, 2) @ state.hessian @ to_step
     target = np.einsum("npq,np->nq", to_step, state.gradient)
     for s in range(n_sources):
-        c = n_sources + 3 + 5 * s + 2
+        c = problem.n_linear + 5 * s + 2
         # The curvature of the map; without it fits stall where the factor nears zero.
         curve = np.maximum(-2.0 * state.gradient[:, c : c + 2], 0.0) * (problem.shape_mode[:, s] > 0)[:, None]
         system[:, c, c] += curve[:, 0]
@@ -259,7 +275,7 @@ def _step_system(state: _State, factor: FloatArray) -> tuple[FloatArray, FloatAr
     limit = problem.max_shift[:, None, None] * (1 - 1e-9)
     for s in range(n_sources):
         for q in range(2):
-            p = n_sources + 3 + 5 * s + q
+            p = problem.n_linear + 5 * s + q
             pushed = (shift[:, s, q] >= limit[:, 0, 0]) & (target[:, p] > 0)
             pushed |= (shift[:, s, q] <= -limit[:, 0, 0]) & (target[:, p] < 0)
             frozen[:, p] |= pushed & (problem.centre_mode[:, s] > 0)
@@ -286,8 +302,7 @@ def fit_many(problem: Problem, *, keep_design: bool) -> Solution:
         With status 0 converged, 1 at the iteration cap, 2 too few pixels, 3 stalled.
     """
     out = empty_solution(problem, keep_design=keep_design)
-    n_sources = problem.n_sources
-    n_linear = n_sources + 3
+    n_sources, n_linear = problem.n_sources, problem.n_linear
     free_here = 2 * (problem.centre_mode > 0).sum(1) + 3 * (problem.shape_mode > 0).sum(1)
     enough = (problem.weight > 0).sum(1) > n_sources + problem.n_plane + free_here
     out.status[~enough] = 2

@@ -159,6 +159,8 @@ def _tiny_problem() -> Problem:
         max_iterations=2,
         tolerance=1e-3,
         n_plane=3,
+        extra=np.zeros((1, 0, 81)),
+        precision=np.zeros((1, 0)),
     )
 
 
@@ -251,6 +253,8 @@ def _solve_compiled(problem: Problem, *, keep_design: bool) -> Solution:
             problem.max_iterations,
             problem.tolerance,
             problem.n_plane,
+            np.ascontiguousarray(problem.extra),
+            np.ascontiguousarray(problem.precision),
             keep_design,
             out.place,
             out.linear,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sc_lab.photometry._pixels import BoxReader
 from sc_lab.photometry._sizeband import BOX_MARGIN, box_corner
+from sc_lab.photometry._template import HostTemplates
 from sc_lab.photometry.boxes import fit_boxes
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag
 from sc_lab.photometry.grouping import neighbours_in_box
@@ -103,6 +104,8 @@ def forced_fluxes(
     box: int,
     centre: str,
     take_off: bool,
+    curved: bool,
+    templates: HostTemplates | None,
     engine: str,
     noise_correlation: Any,
     step: Callable[[int], None],
@@ -125,6 +128,10 @@ def forced_fluxes(
         "prior", "free" or "fixed".
     take_off : bool
         Fit twice, the second time with the light of clumps beyond those fitted along taken off.
+    curved : bool
+        Allow for curvature of the background, see `fit_boxes`.
+    templates : HostTemplates or None
+        What the background looks like in the band of the sizes.
     engine : str
         See `choose_engine`.
     noise_correlation : ndarray or None
@@ -145,7 +152,7 @@ def forced_fluxes(
         return out
     shape = clip_shape(np.where(usable[:, None], shape, 0.0))
     covariance = np.where(np.isfinite(covariance), covariance, 0.0)
-    options = _Options(band, box, centre, engine, noise_correlation)
+    options = _Options(band, box, centre, curved, templates, engine, noise_correlation)
     along, beyond = _neighbours(index, x, y, usable, box)
     if not take_off:
         _fit(out, index, along, x, y, shape, covariance, options, None)
@@ -175,6 +182,8 @@ class _Options:
     band: Any
     box: int
     centre: str
+    curved: bool
+    templates: HostTemplates | None
     engine: str
     noise_correlation: Any
 
@@ -228,6 +237,7 @@ def _fit(
             u, v = x[other] + light[1].shift_x[other], y[other] + light[1].shift_y[other]
             images = render_batch(kernel, u - corner[row, 0], v - corner[row, 1], shape[other], 1)[:, 0]
             np.subtract.at(data, row, (images * light[1].flux[other, None]).reshape(-1, box, box))
+    template = None if options.templates is None else options.templates.boxes(band, corner, box, along)
     counts = np.array([len(members) for members in along], dtype=np.int64)
     for count in np.unique(counts).tolist():
         rows = np.nonzero(counts == count)[0]
@@ -247,6 +257,8 @@ def _fit(
             fit_shape=False,
             centre=modes,
             max_shift=_MAX_SHIFT,
+            curved=options.curved,
+            template=None if template is None else template[rows],
             prior_sigma=_PRIOR_SIGMA,
             shape_covariance=own,
             noise_correlation=options.noise_correlation,

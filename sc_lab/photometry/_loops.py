@@ -133,17 +133,19 @@ def scaled_solve(matrix: Any, vector: Any, n: int, factor: Any, scale: Any, answ
 
 def evaluate(
     mode_table: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
-    data: Any, weight: Any, anchor: Any, centre_mode: Any, shape_mode: Any, prior_sigma: float,
+    data: Any, weight: Any, anchor: Any, centre_mode: Any, shape_mode: Any, prior_sigma: float, precision: Any,
     place: Any, columns: Any, weighted: Any, residual: Any, hessian: Any, gradient: Any, linear: Any,
     wave: Any, rows: Any, images: Any, factor: Any, scale: Any,
 ) -> float:  # fmt: skip
-    """Fill design matrix, Hessian and gradient at one place, with flux and plane at their best; return chi^2.
+    """Fill design matrix, Hessian and gradient at one place, with flux and background at their best; return chi^2.
 
-    ``place`` is (sources, 5): x, y, Cxx, Cyy, Cxy. The parameters are the fluxes, the plane,
-    then five per source; those that are fixed have empty rows.
+    ``place`` is (sources, 5): x, y, Cxx, Cyy, Cxy. The parameters are the fluxes, the plane, the further terms
+    of the background (each with the ``precision`` of its prior), then five per source; those that are fixed have
+    empty rows.
     """
     n_sources, n_pixels = place.shape[0], data.size
-    n_linear = n_sources + 3
+    n_fixed = n_sources + 3
+    n_linear = n_fixed + precision.size
     n_parameters = n_linear + 5 * n_sources
     for s in range(n_sources):
         level = 1
@@ -177,6 +179,8 @@ def evaluate(
                 total += weighted[p, i] * columns[q, i]
             hessian[p, q] = total
             hessian[q, p] = total
+    for p in range(n_fixed, n_linear):
+        hessian[p, p] += precision[p - n_fixed]
     for p in range(n_linear):
         if hessian[p, p] <= 0.0:
             hessian[p, p] = 1.0
@@ -194,6 +198,10 @@ def evaluate(
         for i in range(n_pixels):
             total += weighted[p, i] * residual[i]
         gradient[p] = total
+    for p in range(n_fixed, n_linear):
+        pull = linear[p] * precision[p - n_fixed]
+        chi2 += pull * linear[p]
+        gradient[p] -= pull
     for s in range(n_sources):
         for q in range(5):
             p = n_linear + 5 * s + q
@@ -234,13 +242,14 @@ def fit_many(
     mode_table: Any, k: Any, x_table: Any, y_table: Any, width: int, height: int,
     data: Any, weight: Any, start: Any, anchor: Any, centre_mode: Any, shape_mode: Any,
     floor: float, max_shift: Any, prior_sigma: float, max_variance: float, max_iterations: int, tolerance: float,
-    n_plane: int, keep_design: bool,
+    n_plane: int, extra: Any, precision: Any, keep_design: bool,
     out_place: Any, out_linear: Any, out_chi2: Any, out_hessian: Any, out_design: Any,
     out_iterations: Any, out_status: Any, out_bound: Any,
 ) -> None:  # fmt: skip
     """Fit box after box; the arguments are those of `_batched.fit_many`."""
     n_fits, n_sources, n_pixels = start.shape[0], start.shape[1], data.shape[1]
-    n_linear = n_sources + 3
+    n_extra = extra.shape[1]
+    n_linear = n_sources + 3 + n_extra
     n = n_linear + 5 * n_sources
     m = k.size
     wave = np.zeros((10, m))
@@ -286,13 +295,17 @@ def fit_many(
             continue
         n_active = 0
         for p in range(n):
-            used = p < n_sources + n_plane
+            used = p < n_sources + n_plane or n_sources + 3 <= p < n_linear
             if p >= n_linear:
                 s = (p - n_linear) // 5
                 used = centre_mode[f, s] > 0 if (p - n_linear) % 5 < 2 else shape_mode[f, s] > 0
             if used:
                 active[n_active] = p
                 n_active += 1
+        for side in range(2):
+            for q in range(n_extra):
+                for i in range(n_pixels):
+                    columns[side, n_sources + 3 + q, i] = extra[f, q, i]
         now, trial = 0, 1
         for s in range(n_sources):
             for q in range(5):
@@ -309,7 +322,7 @@ def fit_many(
                 place[0, s, 4] = l11 * l21
         chi2 = evaluate(
             mode_table, k, x_table, y_table, width, height,
-            data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma,
+            data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma, precision[f],
             place[now], columns[now], weighted, residual, hessian[now], gradient[now], linear[now],
             wave, rows, images, factor, scale,
         )  # fmt: skip
@@ -414,7 +427,7 @@ def fit_many(
                         place[trial, s, q] = place[now, s, q]
             new_chi2 = evaluate(
                 mode_table, k, x_table, y_table, width, height,
-                data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma,
+                data[f], weight[f], anchor[f], centre_mode[f], shape_mode[f], prior_sigma, precision[f],
                 place[trial], columns[trial], weighted, residual, hessian[trial], gradient[trial], linear[trial],
                 wave, rows, images, factor, scale,
             )  # fmt: skip

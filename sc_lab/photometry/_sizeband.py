@@ -159,6 +159,7 @@ def fit_shapes(
     wanted: BoolArray,
     *,
     mode: str,
+    curved: bool,
     box: int,
     engine: str,
     noise_correlation: Any,
@@ -178,6 +179,8 @@ def fit_shapes(
         (n,) clumps whose results are needed; others serve as neighbours where they matter.
     mode : str
         "paper" or "full".
+    curved : bool
+        Allow for curvature of the background, and take the light of other groups off in any mode.
     box : int
         Side of the box of a single clump.
     engine : str
@@ -202,7 +205,7 @@ def fit_shapes(
     chains = [tuple(sorted(m, key=lambda i: (x[i], y[i]))) for m in groups.members if finite[m[0]]]
     jobs = [_job(m, x, y, box) for m in chains]
     job_of = {i: j for j, job in enumerate(jobs) for i in job.members}
-    near = _outsiders(jobs, x, y, groups, finite, every=mode == "full")
+    near = _outsiders(jobs, x, y, groups, finite, every=curved or mode == "full")
     # What each pass must fit: the wanted boxes last, before that also the ones whose light is taken off them.
     needed = [{job_of[i] for i in np.nonzero(wanted & finite)[0].tolist()}]
     for _ in range(PASSES - 1):
@@ -212,6 +215,7 @@ def fit_shapes(
     corners = np.array([jobs[j].corner for j in first], dtype=np.int64).reshape(-1, 2)
     reader = BoxReader(band, corners[:, 0], corners[:, 1], max((jobs[j].size for j in first), default=box))
     options = {
+        "curved": curved,
         "floor": PAPER_FLOOR if mode == "paper" else FREE_FLOOR,
         "engine": engine,
         "noise_correlation": noise_correlation,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sc_lab.errors import InputError
 from sc_lab.photometry._batched import Problem, Solution
+from sc_lab.photometry._curvature import curvature_amplitude, curvature_terms
 from sc_lab.photometry._engine import choose_engine, solve
 from sc_lab.photometry.rendering import PsfKernel, make_kernel, render_batch
 from sc_lab.units import FloatArray
@@ -23,6 +24,12 @@ Centre = Literal["free", "prior", "fixed"]
 #: Lowest eigenvalue of C in px^2. Below zero the estimate stays linear through C = 0, so points are not biased.
 FREE_FLOOR = -0.3
 PAPER_FLOOR = 0.0
+
+#: Width of the prior around zero of a template's amplitude: the light of a galaxy differs by less between bands.
+TEMPLATE_SIGMA = 3.0
+
+#: Smallest amplitude of the curvature, in units of the background itself.
+LEAST_CURVATURE = 0.1
 
 _CENTRES = {"fixed": 0, "free": 1, "prior": 2}
 
@@ -179,6 +186,8 @@ def fit_boxes(
     floor: float = FREE_FLOOR,
     max_variance: float = 25.0,
     plane: bool = True,
+    curved: bool = False,
+    template: Any = None,
     noise_correlation: Any = None,
     shape_covariance: Any = None,
     test_point: bool = False,
@@ -220,6 +229,12 @@ def fit_boxes(
         Highest eigenvalue of C in px^2.
     plane : bool, optional
         Fit a tilted plane under the clumps.
+    curved : bool, optional
+        Fit curvature as well: terms of degree two to four, whose prior is as wide as the pixels say
+        (`sc_lab.photometry._curvature`). Where there is none, this changes next to nothing.
+    template : array_like, optional
+        (n, height, width) what the light under the clumps looks like elsewhere, such as in another band: its
+        amplitude is fitted, with a prior of `TEMPLATE_SIGMA`.
     noise_correlation : array_like, optional
         2D autocorrelation of the noise (odd sides, 1 in the middle): errors then allow for it.
     shape_covariance : array_like, optional
@@ -302,12 +317,21 @@ def fit_boxes(
         max_iterations=int(max_iterations),
         tolerance=float(tolerance),
         n_plane=3 if plane else 0,
+        extra=_templates(template, data.shape),
+        precision=np.full((n, 0 if template is None else 1), TEMPLATE_SIGMA**-2),
     )
     rho = None if noise_correlation is None else correlation_matrix(noise_correlation, height, width)
     cov_c = None if shape_covariance is None else _shapes(shape_covariance, n, n_sources, "shape_covariance", (3, 3))
     engine = choose_engine(engine)
     parts = [
-        _fit_part(problem.part(turn), rho, None if cov_c is None else cov_c[turn], engine, test_point=test_point)
+        _fit_part(
+            problem.part(turn),
+            rho,
+            None if cov_c is None else cov_c[turn],
+            engine,
+            test_point=test_point,
+            curved=curved and plane,
+        )
         for turn in _turns(n)
     ]
     if len(parts) == 1:
@@ -319,6 +343,18 @@ def _turns(n: int) -> Iterator[slice]:
     """Yield slices over n boxes; one empty slice for none."""
     for begin in range(0, max(n, 1), _TURN):
         yield slice(begin, begin + _TURN)
+
+
+def _templates(template: Any, shape: tuple[int, int, int]) -> FloatArray:
+    """Return the given shape of the background as a term for each box, (n, 0 or 1, pixels)."""
+    n, height, width = shape
+    if template is None:
+        return np.zeros((n, 0, height * width))
+    array = np.asarray(template, dtype=np.float64)
+    if array.shape != shape:
+        msg = f"template has the shape {array.shape} and data {shape}; give one image for each box"
+        raise InputError(msg)
+    return np.where(np.isfinite(array), array, 0.0).reshape(n, 1, height * width)
 
 
 def _shapes(value: Any, n: int, n_sources: int, name: str, tail: tuple[int, ...]) -> FloatArray:
@@ -337,11 +373,13 @@ def _shapes(value: Any, n: int, n_sources: int, name: str, tail: tuple[int, ...]
 def _free_parameters(problem: Problem) -> npt.NDArray[np.bool_]:
     """Return which parameters were fitted, (n, P)."""
     n, n_sources = problem.start.shape[:2]
-    free = np.zeros((n, 6 * n_sources + 3), dtype=bool)
+    n_linear = problem.n_linear
+    free = np.zeros((n, n_linear + 5 * n_sources), dtype=bool)
     free[:, :n_sources] = True
+    free[:, n_sources + 3 : n_linear] = True
     free[:, n_sources : n_sources + problem.n_plane] = True
     for s in range(n_sources):
-        at = n_sources + 3 + 5 * s
+        at = n_linear + 5 * s
         free[:, at : at + 2] = (problem.centre_mode[:, s] > 0)[:, None]
         free[:, at + 2 : at + 5] = (problem.shape_mode[:, s] > 0)[:, None]
     return free
@@ -375,12 +413,16 @@ def _point_costs(problem: Problem, best: Solution, engine: str) -> FloatArray:
 
 
 def _fit_part(
-    problem: Problem, rho: FloatArray | None, cov_c: FloatArray | None, engine: str, *, test_point: bool
+    problem: Problem, rho: FloatArray | None, cov_c: FloatArray | None, engine: str, *, test_point: bool, curved: bool
 ) -> BoxFits:
     """Fit a turn of boxes and work out the errors."""
     n_sources = problem.n_sources
-    n_linear = n_sources + 3
-    found = solve(problem, engine=engine, keep_design=rho is not None or cov_c is not None)
+    keep_design = rho is not None or cov_c is not None
+    found = solve(problem, engine=engine, keep_design=keep_design or curved)
+    if curved:
+        problem = _with_curvature(problem, found, rho)
+        found = solve(problem, engine=engine, keep_design=keep_design)
+    n_linear = problem.n_linear
     fitted = found.status != 2
     free = _free_parameters(problem) & fitted[:, None]
     inverse = _inverse(found.hessian, free)
@@ -393,7 +435,13 @@ def _fit_part(
             for q in range(2):
                 p = n_linear + 5 * s + q
                 middle[:, p, p] += (problem.centre_mode[:, s] == 2) / problem.prior_sigma**2
+        for q in range(problem.precision.shape[1]):
+            middle[:, n_sources + 3 + q, n_sources + 3 + q] += problem.precision[:, q]
         covariance = inverse @ middle @ inverse
+    # A term with a prior is a parameter and a datum: it leaves the degrees of freedom as they are.
+    dof = (problem.weight > 0).sum(1) - free.sum(1) + problem.precision.shape[1] * fitted
+    if curved:
+        covariance = covariance * _excess(found.chi2, dof)[:, None, None]
     variance = np.einsum("nii->ni", covariance).copy()
     shape_covariance = np.zeros((len(variance), n_sources, 3, 3))
     flux_shape_var = np.zeros((len(variance), n_sources))
@@ -414,6 +462,7 @@ def _fit_part(
     cost = _point_costs(problem, found, engine) * scale if test_point else np.full(scale.shape, np.nan)
     flux = found.linear[:, :n_sources]
     strength = np.einsum("nii->ni", found.hessian)[:, :n_sources]
+    further = np.arange(n_sources + 3, n_linear)
     return BoxFits(
         flux=flux,
         flux_err=np.sqrt(error[:, :n_sources] ** 2 + flux_shape_var),
@@ -423,17 +472,44 @@ def _fit_part(
         y_err=error[:, n_linear + 1 :: 5],
         shape=found.place[..., 2:],
         shape_covariance=shape_covariance,
-        plane=found.linear[:, n_sources:],
+        plane=found.linear[:, n_sources : n_sources + 3],
         snr=flux * np.sqrt(strength),
         chi2=found.chi2,
-        dof=(problem.weight > 0).sum(1) - free.sum(1),
+        dof=dof,
         dchi2_point=cost,
         flux_shape_err=np.sqrt(flux_shape_var),
-        covariance=covariance,
+        covariance=np.delete(np.delete(covariance, further, axis=1), further, axis=2),
         status=found.status,
         iterations=found.iterations,
         at_bound=found.bound,
         n_bad=(problem.weight <= 0).sum(1),
+    )
+
+
+def _excess(chi2: FloatArray, dof: IntArray) -> FloatArray:
+    """Return the factor on variances for what the model does not describe, such as clumps that nobody listed.
+
+    chi^2 over what it reaches in one fit of six without any such light, but never below one.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.fmax(chi2 / (dof + np.sqrt(2.0 * np.maximum(dof, 1))), 1.0)
+
+
+def _with_curvature(problem: Problem, found: Solution, rho: FloatArray | None) -> Problem:
+    """Return the boxes with terms of curvature in their backgrounds, begun where the fit without them ended."""
+    inverse = _inverse(found.hessian, _free_parameters(problem) & (found.status != 2)[:, None])
+    level = np.nan_to_num(found.linear[:, problem.n_sources])
+    amplitude = curvature_amplitude(
+        problem, found, np.nan_to_num(inverse), rho, LEAST_CURVATURE * np.maximum(level, 0.0)
+    )
+    terms, spread = curvature_terms(problem.kernel.height, problem.kernel.width)
+    n = len(amplitude)
+    place = np.where(np.isfinite(found.place), found.place, problem.start)
+    return replace(
+        problem,
+        start=place,
+        extra=np.concatenate([problem.extra, np.broadcast_to(terms, (n, *terms.shape))], axis=1),
+        precision=np.concatenate([problem.precision, (amplitude[:, None] * spread) ** -2.0], axis=1),
     )
 
 

@@ -16,12 +16,16 @@ from sc_lab.errors import InputError, ScLabError, ScLabWarning
 from sc_lab.photometry._engine import choose_engine
 from sc_lab.photometry._forced import OUTSIDE_REACH, ForcedFluxes, carry_covariance, carry_shape, forced_fluxes
 from sc_lab.photometry._sizeband import BOX_MARGIN, OUTSIDE_MARGIN, PASSES, ShapeFits, fit_shapes
+from sc_lab.photometry._template import HostTemplates
 from sc_lab.photometry.flags import PhotometryFlag, describe_flags
 from sc_lab.photometry.grouping import Groups, group_positions
 from sc_lab.photometry.sizes import HALF_LIGHT, STD_LIMIT, clip_shape, measure_sizes, size_classes
 from sc_lab.units import FloatArray, value_in
 
 __all__ = ["EXTENDED", "PAIR_DISTANCE", "fit_clumps"]
+
+#: What the light under clumps may be.
+BACKGROUNDS = ("plane", "host")
 
 #: Clumps closer than this share a fit [px of the reference band] (Claeyssens et al. 2026, section 3.1.2).
 PAIR_DISTANCE = 4.0
@@ -53,6 +57,7 @@ class _Settings:
 
     reference: str
     mode: str
+    background: str
     bands: tuple[str, ...]
     fallback: tuple[str, ...]
     box: int
@@ -83,6 +88,7 @@ def fit_clumps(
     *,
     reference: str | None = None,
     mode: str = "paper",
+    background: str = "host",
     bands: Sequence[str] | None = None,
     box: int = 9,
     centre: str = "prior",
@@ -109,6 +115,11 @@ def fit_clumps(
         rule for all. "full": variances linear through zero, a clump counts as extended when
         a point is a worse fit by more than 6 in chi^2, two-sigma limits, light of clumps
         outside the box taken off, errors for correlated noise.
+    background : str, optional
+        What the light under a clump is taken for. "plane": a tilted plane, as in the paper. "host": curvature as
+        strong as the pixels ask for, and in all bands but the reference the shape that the host has in the
+        reference as well; light of clumps outside the box taken off; errors that allow for both, and for what the
+        model leaves in the pixels. Both together, ``mode="paper", background="plane"``, are the method of the paper.
     bands : sequence of str, optional
         Bands to measure fluxes in; None is all of the field. The reference is always among them.
     box : int, optional
@@ -164,7 +175,7 @@ def fit_clumps(
         msg = f"field is {type(field).__name__}; give a Field, such as Field.from_files makes of mosaics"
         raise InputError(msg)
     settings, cautions = _settings(
-        field, reference, mode, bands, fallback, box, centre, pair_distance, correlated_noise
+        field, reference, mode, background, bands, fallback, box, centre, pair_distance, correlated_noise
     )
     engine = choose_engine(engine)
     if not isinstance(clumps, Table):
@@ -207,6 +218,7 @@ def _settings(
     field: Any,
     reference: str | None,
     mode: str,
+    background: str,
     bands: Sequence[str] | None,
     fallback: Sequence[str] | None,
     box: int,
@@ -217,6 +229,9 @@ def _settings(
     """Return checked options and what had to be said about the bands."""
     if mode not in ("paper", "full"):
         msg = f"mode={mode!r} is not known; choose 'paper' or 'full'"
+        raise InputError(msg)
+    if background not in BACKGROUNDS:
+        msg = f"background={background!r} is not known; choose from {', '.join(map(repr, BACKGROUNDS))}"
         raise InputError(msg)
     if centre not in ("prior", "free", "fixed"):
         msg = f"centre={centre!r} is not known; choose 'prior', 'free' or 'fixed'"
@@ -263,6 +278,7 @@ def _settings(
     settings = _Settings(
         reference=wanted,
         mode=mode,
+        background=background,
         bands=tuple(dict.fromkeys((*names, wanted))),
         fallback=tuple(name for name in order if name != wanted and field[name].psf is not None),
         box=int(box),
@@ -271,6 +287,11 @@ def _settings(
         correlated_noise=mode == "full" if correlated_noise is None else bool(correlated_noise),
     )
     return settings, cautions
+
+
+def _takes_off(settings: _Settings) -> bool:
+    """Return whether the light of clumps outside a box is taken off."""
+    return settings.mode == "full" or settings.background == "host"
 
 
 def _correlation(band: Any, settings: _Settings) -> Any:
@@ -287,6 +308,7 @@ class _Shapes:
         self.fits = ShapeFits(n)
         self.ra, self.dec = np.full(n, np.nan), np.full(n, np.nan)
         self.size_band = np.full(n, settings.reference, dtype="U32")
+        self._templates: HostTemplates | None = None
 
     @property
     def std_limit(self) -> FloatArray:
@@ -308,7 +330,13 @@ class _Shapes:
     ) -> None:
         """Fit the reference band, then other bands for what drops out of it."""
         settings, fits = self.settings, self.fits
-        options: dict[str, Any] = {"mode": settings.mode, "box": settings.box, "engine": engine, "step": count}
+        options: dict[str, Any] = {
+            "mode": settings.mode,
+            "curved": settings.background == "host",
+            "box": settings.box,
+            "engine": engine,
+            "step": count,
+        }
         correlation = _correlation(self.band, settings)
         found = fit_shapes(self.band, x, y, groups, redo, noise_correlation=correlation, **options)
         for name in vars(fits):
@@ -398,11 +426,23 @@ class _Shapes:
             elsewhere,
             box=settings.box,
             centre=settings.centre,
-            take_off=settings.mode == "full",
+            # What shines into a box from outside is part of the template.
+            take_off=settings.mode == "full" and settings.background == "plane",
+            curved=settings.background == "host",
+            templates=self.templates(name),
             engine=engine,
             noise_correlation=_correlation(band, settings),
             step=count,
         )
+
+    def templates(self, name: str) -> HostTemplates | None:
+        """Return what the host of the clumps looks like, for any band but that of the sizes."""
+        if self.settings.background != "host" or name == self.settings.reference:
+            return None
+        if self._templates is None:
+            own = np.isfinite(self.fits.x) & (self.size_band == self.settings.reference)
+            self._templates = HostTemplates(self.band, self.fits, own)
+        return self._templates
 
     def table(
         self,
@@ -583,7 +623,7 @@ def _touched_shapes(
     redo |= np.array([frozenset(ids[list(groups.members[g])].tolist()) not in sets for g in groups.label], dtype=bool)
     redo = _whole_groups(redo, groups)
     reach = settings.box + 3 * settings.pair_distance + 2 * OUTSIDE_MARGIN
-    if settings.mode == "full" and (redo.any() or old.gone.size):
+    if _takes_off(settings) and (redo.any() or old.gone.size):
         # Light of neighbours is taken off a box, and theirs off that of their neighbours: once per pass.
         for _ in range(PASSES - 1):
             redo = _whole_groups(redo | _near(x, y, old, redo, band, reach), groups)
@@ -614,7 +654,7 @@ def _touched_fluxes(
     widest = max(field[name].pixel_scale for name in settings.bands) / band.pixel_scale
     # Half a box on the diagonal (the grids may be turned), and the shifts that fits may make.
     reach = [0.5 * settings.box + BOX_MARGIN + 1.0]
-    if settings.mode == "full":
+    if settings.mode == "full" and settings.background == "plane":
         reach.append(reach[0] + OUTSIDE_REACH)
     return redo | _near(x, y, old, redo, band, sum(r * max(widest, 1.0) * float(np.sqrt(2)) + 6.0 for r in reach))
 

@@ -149,7 +149,7 @@ def test_the_command_line_says_what_was_measured_and_edited(editor, capsys):
     assert main(["info", str(path)]) == 0
     said = capsys.readouterr().out
     assert "measured on: fake, F150W" in said
-    assert "sizes from: F150W, mode paper" in said
+    assert "sizes from: F150W, mode paper, background host" in said
     assert "clumps since the list was opened: 5 added, 5 removed, 0 measured anew; 1 contours redrawn" in said
 
 

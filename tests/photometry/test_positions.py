@@ -48,7 +48,8 @@ def test_another_band_on_a_turned_grid_gives_its_errors_in_pixels_of_the_referen
     """A mirrored grid that is turned by 90 degrees and half as fine: x and y change places, px count twice."""
     field, table, _ = make_small_field(9, size=300, seed=8, snr=(80, 100), std=(1.0, 1.5), bands={"F150W": 0.02})
     image, error = field["F150W"].cutout(0, 0, 300, 300)
-    plain = fit_clumps(field, table)
+    # With planes: how curved a background is depends on noise in the last digits of where a fit stops.
+    plain = fit_clumps(field, table, background="plane")
     fine = tangent_wcs(0.01, 600)
     noise = np.random.default_rng(1).normal(size=(600, 600))
     swapped = field["F150W"].wcs.deepcopy()
@@ -62,7 +63,7 @@ def test_another_band_on_a_turned_grid_gives_its_errors_in_pixels_of_the_referen
         wcs={"F090W": fine, "F150W": swapped},
         units="nJy",
     )
-    fits = fit_clumps(both, table, reference="F090W", fallback=["F150W"])
+    fits = fit_clumps(both, table, reference="F090W", fallback=["F150W"], background="plane")
     there = np.asarray(fits["flags"] & PhotometryFlag.FALLBACK_BAND > 0)
     assert there.sum() >= 5  # noise may pass for a clump in the others
     # The same pixels were fitted with x and y exchanged, to the tolerance of the fit.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["picker_code"]
 
 #: Settings of an observation that are plain values.
-_PLAIN = ("reference", "bands", "mode", "box", "centre", "age", "n_draws", "seed")
+_PLAIN = ("reference", "bands", "mode", "background", "box", "centre", "age", "n_draws", "seed")
 
 
 def picker_code(editor: ClumpEditor) -> str:
