@@ -1,14 +1,16 @@
-"""Compute the packaged density-size contours of local populations from the full published tables.
+"""Compute the packaged contours of local populations from the full published tables.
 
 Usage: python tools/make_contours.py FOLDER [OUT]
 
-FOLDER holds the tables as ECSV (file names in POPULATIONS below); OUT is the packaged file,
-sc_lab/reference/data/local_contours.ecsv by default. The same tables give the same bytes.
+FOLDER holds the tables as ECSV (file names in POPULATIONS and MAGNITUDES below); OUT is the folder of the packaged files,
+sc_lab/reference/data by default: local_contours.ecsv in the density-size plane and local_magnitudes.ecsv in the
+size-magnitude plane. The same tables give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,74 @@ POPULATIONS: dict[str, Recipe] = {
         selection="Georgiev et al. rows whose radius passes the cut of the review; all others",
     ),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shining:
+    """How the radii and V magnitudes of one population are taken from its table."""
+
+    file: str
+    radius: str
+    magnitude: str  # a column, or empty: from the mass and its ratio to the V light
+    codes: tuple[int, ...]  # values of type_code that are taken; all rows where empty
+    label: str
+    citation: str
+    selection: str
+
+
+#: Absolute V magnitude of the Sun in the AB system (Willmer 2018, ApJS 236, 47).
+SUN_V = 4.80
+MAGNITUDES: dict[str, Shining] = {
+    "gc_mw": Shining(
+        file="gc_mw_baumgardt_2019.ecsv",
+        radius="r_hl",
+        magnitude="",
+        codes=(),
+        label="Milky Way globular clusters",
+        citation="Baumgardt & Hilker 2018, MNRAS 478, 1520; Baumgardt et al. 2019, MNRAS 482, 5138",
+        selection="all rows; projected half-light radii; V from dynamical mass over (M/L)_V, with the Sun at 4.80 AB mag",
+    ),
+    "compact": Shining(
+        file="compact_stellar_systems_norris_2014.ecsv",
+        radius="r_eff",
+        magnitude="v_abs_mag",
+        codes=(5, 6),
+        label="globular clusters and UCDs",
+        citation="Norris et al. 2014, MNRAS 443, 1151 (AIMSS)",
+        selection="rows of globular clusters, ultra-compact dwarfs and the survey's own objects; V as published (Vega, "
+        "within 0.02 mag of AB)",
+    ),
+}
+
+
+def shining(folder: Path, recipe: Shining) -> npt.NDArray[np.float64]:
+    """Return the objects of a population in the size-magnitude plane.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the tables are.
+    recipe : Shining
+        What to take from them.
+
+    Returns
+    -------
+    ndarray
+        Shape (2, n): log10 r_eff [pc] and absolute V magnitude.
+    """
+    table = Table.read(folder / recipe.file, format="ascii.ecsv")
+
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan))
+
+    by_mass = not recipe.magnitude
+    magnitude = SUN_V - 2.5 * np.log10(column("mass") / column("ml_v")) if by_mass else column(recipe.magnitude)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xy = np.array([np.log10(column(recipe.radius)), magnitude])
+    good = np.isfinite(xy).all(axis=0)
+    if recipe.codes:
+        good &= np.isin(np.asarray(table["type_code"]), recipe.codes)
+    return xy[:, good]
 
 
 def points(folder: Path, recipe: Recipe) -> npt.NDArray[np.float64]:
@@ -143,7 +213,7 @@ def _simplified(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def build(folder: Path) -> Table:
-    """Return the table of all contours.
+    """Return the table of all contours in the density-size plane.
 
     Parameters
     ----------
@@ -155,10 +225,41 @@ def build(folder: Path) -> Table:
     Table
         One row a vertex.
     """
-    parts, meta = [], {}
-    for name, recipe in POPULATIONS.items():
-        xy = points(folder, recipe)
-        meta[name] = {
+    found = {name: (recipe, points(folder, recipe)) for name, recipe in POPULATIONS.items()}
+    table = _table(found, "log_sigma")
+    table["log_sigma"].description = "decimal logarithm of mass / (2 pi r_eff^2) in Msun/pc2"
+    table.meta["about"] = _ABOUT.format("(log r_eff, log sigma)")
+    return table
+
+
+def build_magnitudes(folder: Path) -> Table:
+    """Return the table of all contours in the size-magnitude plane.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the tables are.
+
+    Returns
+    -------
+    Table
+        One row a vertex.
+    """
+    found = {name: (recipe, shining(folder, recipe)) for name, recipe in MAGNITUDES.items()}
+    table = _table(found, "abs_mag_v")
+    table["abs_mag_v"].description = "absolute V magnitude"
+    table.meta["about"] = _ABOUT.format("(log r_eff, M_V)")
+    return table
+
+
+_ABOUT = "highest-density contours of a Gaussian kernel estimate in {}, by tools/make_contours.py"
+
+
+def _table(found: Mapping[str, tuple[Recipe | Shining, npt.NDArray[np.float64]]], second: str) -> Table:
+    """Return contours of populations as a table of vertices."""
+    parts, populations = [], {}
+    for name, (recipe, xy) in found.items():
+        populations[name] = {
             "label": recipe.label,
             "citation": recipe.citation,
             "selection": recipe.selection,
@@ -174,7 +275,7 @@ def build(folder: Path) -> Table:
                             "level": [level] * rows,
                             "line": [number] * rows,
                             "log_r_eff": line[:, 0],
-                            "log_sigma": line[:, 1],
+                            second: line[:, 1],
                         }
                     )
                 )
@@ -182,22 +283,19 @@ def build(folder: Path) -> Table:
     table["level"].description = "fraction of the objects inside"
     table["line"].description = "number of the closed polyline within its level"
     table["log_r_eff"].description = "decimal logarithm of the projected half-light radius in pc"
-    table["log_sigma"].description = "decimal logarithm of mass / (2 pi r_eff^2) in Msun/pc2"
-    table.meta = {
-        "about": "highest-density contours of a Gaussian kernel estimate in (log r_eff, log sigma), by tools/make_contours.py",
-        "populations": meta,
-    }
+    table.meta = {"about": "", "populations": populations}
     return table
 
 
 def main() -> None:
-    """Write the packaged file."""
+    """Write the packaged files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    default = Path(__file__).parents[1] / "sc_lab/reference/data/local_contours.ecsv"
+    default = Path(__file__).parents[1] / "sc_lab/reference/data"
     parser.add_argument("out", type=Path, nargs="?", default=default)
     given = parser.parse_args()
-    build(given.folder).write(given.out, format="ascii.ecsv", delimiter=",", overwrite=True)
+    for name, table in (("local_contours", build(given.folder)), ("local_magnitudes", build_magnitudes(given.folder))):
+        table.write(given.out / f"{name}.ecsv", format="ascii.ecsv", delimiter=",", overwrite=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sc_lab.catalog import flags, read_catalog, values
 from sc_lab.errors import InputError, ScLabWarning
 from sc_lab.reference import (
     CONTOURS,
+    MAGNITUDE_CONTOURS,
     SAMPLES,
     citation,
     contour_info,
@@ -21,6 +22,8 @@ from sc_lab.reference import (
     fetch,
     glimpse_table1,
     glimpse_table2,
+    magnitude_contour_info,
+    magnitude_contours,
     populations,
     sample,
 )
@@ -104,6 +107,38 @@ def test_the_populations_lie_where_they_are_known_to_lie():
         return line.log_sigma.mean()
 
     assert middle("ysc") < middle("gc_mw") < middle("nsc")
+
+
+@pytest.mark.parametrize("name", MAGNITUDE_CONTOURS)
+def test_contours_of_magnitudes_are_closed_and_cited(name):
+    lines = magnitude_contours(name)
+    for each in lines:
+        assert (each.log_r_eff[0], each.abs_mag_v[0]) == (each.log_r_eff[-1], each.abs_mag_v[-1])
+        assert not each.abs_mag_v.flags.writeable
+        # Globular clusters and ultra-compact dwarfs are known to lie there; the widest contour has a margin beyond.
+        assert -20 < each.abs_mag_v.min() < each.abs_mag_v.max() < 2
+    info = magnitude_contour_info(name)
+    assert info["label"] == MAGNITUDE_CONTOURS[name]
+    assert info["n"] > 100
+    assert "MNRAS" in info["citation"]
+    with pytest.raises(InputError, match="no contours of 'ysc'"):
+        magnitude_contours("ysc")
+
+
+def test_globular_clusters_peak_where_their_luminosity_function_does():
+    """At M_V = -7.4 (Harris 1991, ARA&A 29, 543); the middle of a contour of 154 clusters is within 0.7 of that."""
+    inner = next(line for line in magnitude_contours("gc_mw") if line.level == 0.68)
+    assert (inner.abs_mag_v.min() + inner.abs_mag_v.max()) / 2 == pytest.approx(-7.4, abs=0.7)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_packaged_contours_of_magnitudes_are_what_the_tool_makes(published):
+    new = tool().build_magnitudes(published / "local")
+    old = Table.read(ROOT / "sc_lab/reference/data/local_magnitudes.ecsv", format="ascii.ecsv")
+    assert len(new) == len(old)
+    # 0.0011: the last digit kept may round the other way on another machine.
+    np.testing.assert_allclose(new["abs_mag_v"], old["abs_mag_v"], atol=0.0011)
 
 
 def test_packaged_contours_are_small():

@@ -253,6 +253,44 @@ def test_a_second_history_is_dashed_beside_the_first(session):
         each.close()
 
 
+def test_sizes_stand_against_absolute_magnitudes_with_what_is_nearby(session):
+    """Figure 3 of the paper: limits are arrows, and references go where a magnitude is not absolute in V."""
+    panel = SizeMagnitudePanel(session)
+    plot, population = panel.figures["size_magnitude"], panel.host.population
+    assert plot.xaxis[0].axis_label == "absolute V [AB mag]"
+    assert plot.yaxis[0].axis_label == "effective radius [pc]"
+    np.testing.assert_array_equal(panel.host.sources.planes["magnitude"], population.values("abs_mag_v"))
+    assert plot.x_range.start > plot.x_range.end, "bright to the right"
+    shown = {item.label.value for item in plot.legend[0].items if item.visible}
+    assert shown == {"mag/arcsec²", "globular", "compact nearby"}
+    assert len(panel.brightness.data["xs"]) > 3
+    limits = panel.host.sources.limits.data
+    assert len(limits["magnitude"]) == (population.candidate & population.r_eff_is_limit).sum()
+    assert np.all(limits["lower_r"] < limits["r_eff"])
+    candidates = panel.host.sources.candidates.data
+    assert np.all(candidates["magnitude_lo"] <= candidates["magnitude_hi"])
+    panel.controls.nearby.value = False
+    assert not any(item.visible for item in plot.legend[0].items)
+    panel.controls.nearby.value = True
+    panel.controls.magnitude.value = "mag_f150w"
+    assert plot.xaxis[0].axis_label == "F150W [AB mag]"
+    np.testing.assert_array_equal(panel.host.sources.planes["magnitude"], session.catalog["mag_f150w"].value)
+    assert plot.x_range.start > 20, "the axes follow"
+    assert not any(item.visible for item in plot.legend[0].items)
+    panel.close()
+
+
+def test_the_layer_of_many_clumps_follows_the_magnitude(session, monkeypatch):
+    from sc_lab_widgets import _figures
+
+    monkeypatch.setattr(_figures, "IMAGE_ABOVE", 10)
+    panel = SizeMagnitudePanel(session)
+    before = panel.plane._counts.glyph.x
+    panel.controls.magnitude.value = "mag_f150w"
+    assert panel.plane._counts.glyph.x == panel.figures["size_magnitude"].x_range.end != before
+    panel.close()
+
+
 def test_unknown_parts_are_refused(session):
     with pytest.raises(InputError, match="no part 'beta'"):
         MassFunctionPanel(session, parts=("beta",))

@@ -595,7 +595,7 @@ def test_plots_made_for_an_empty_list_frame_what_is_added(picker):
     picker.proposals.detect()
     picker.proposals.accept()
     plot = sizes.figures["size_magnitude"]
-    assert plot.xaxis[0].axis_label == "F150W [AB mag]"
+    assert plot.xaxis[0].axis_label == "absolute V [AB mag]"
     radius = picker.host.sources.planes["r_eff"]
     assert plot.y_range.start < np.nanmin(radius)
     assert np.nanmax(radius) < plot.y_range.end

@@ -378,8 +378,19 @@ class PlanePlot:
         y0, y1 = sorted((plot.y_range.start, plot.y_range.end))
         self._frame = (x0, x1, y0, y1)
         mapper = LogColorMapper(palette=palette, low=1, high=100, nan_color="#00000000")
-        plot.image("image", source=self._image, x=x0, y=y0, dw=x1 - x0, dh=y1 - y0, level="image", color_mapper=mapper)
+        self._counts = plot.image(
+            "image", source=self._image, x=x0, y=y0, dw=x1 - x0, dh=y1 - y0, level="image", color_mapper=mapper
+        )
         self.host.on_base(self._fill_image)
+
+    def reframe(self) -> None:
+        """Bring the layer of all clumps up to date after the axes show something else."""
+        if self.base is None:
+            x0, x1 = sorted((self.plot.x_range.start, self.plot.x_range.end))
+            y0, y1 = sorted((self.plot.y_range.start, self.plot.y_range.end))
+            self._frame = (x0, x1, y0, y1)
+            self._counts.glyph.update(x=x0, y=y0, dw=x1 - x0, dh=y1 - y0)
+            self._fill_image()
 
     def _fill_image(self) -> None:
         planes = self.host.sources.planes

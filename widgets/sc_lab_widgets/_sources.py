@@ -13,12 +13,14 @@ from sc_lab.population import QUANTITIES
 if TYPE_CHECKING:
     from sc_lab.population import Population
 
-__all__ = ["IMAGE_ABOVE", "PLANE", "Sources", "magnitude_column"]
+__all__ = ["IMAGE_ABOVE", "PLANE", "Sources", "magnitude_columns"]
 
 #: From this many clumps on, the layer of all clumps is an image of counts: glyphs would set the frame rate.
 IMAGE_ABOVE = 20_000
 #: Candidates beyond which error bars and arrows are left out, for the same reason.
 DETAIL_BELOW = 1_500
+#: Length of the arrow of a size limit at a fixed magnitude, as a factor.
+_SHORTER = 0.72
 #: Quantities on the axes of the planes, with error bars.
 PLANE = ("mass", "r_eff", "sigma_mass", "z_form")
 #: What a limit on the radius makes of a quantity, as the hover text says it.
@@ -26,8 +28,8 @@ _LIMIT_MARKS = {"r_eff": "< ", "sigma_mass": "> ", "dynamical_age": "> "}
 _HOVER = ("mass", "r_eff", "sigma_mass", "age_onset", "mu", "z_form", "dynamical_age")
 
 
-def magnitude_column(population: Population) -> tuple[str, str]:
-    """Return the magnitude column of the size-magnitude plane and its axis label.
+def magnitude_columns(population: Population) -> dict[str, str]:
+    """Return the magnitudes that the size-magnitude plane can show.
 
     Parameters
     ----------
@@ -36,18 +38,27 @@ def magnitude_column(population: Population) -> tuple[str, str]:
 
     Returns
     -------
-    name, label : str
-        Empty strings when the catalogue has no magnitude.
+    dict of str to str
+        Axis labels by column, in the order in which they are preferred: absolute ones first, as figure 3 of
+        Claeyssens et al. (2026) has. Only those that have a number.
     """
-    for name, label in (
-        ("mag_f150w", "F150W [AB mag]"),
-        ("abs_mag_f150w", "absolute F150W [AB mag]"),
-        ("abs_mag_v", "absolute V [AB mag]"),
-    ):
-        if name in population.catalog.colnames:
-            return name, label
+    from sc_lab.catalog import values
+
+    labels = {
+        "abs_mag_v": "absolute V [AB mag]",
+        "abs_mag_f150w": "absolute F150W [AB mag]",
+        "mag_f150w": "F150W [AB mag]",
+    }
     others = [name for name in population.catalog.colnames if name.startswith("mag_") and name.count("_") == 1]
-    return (others[0], f"{others[0][4:].upper()} [AB mag]") if others else ("", "")
+    labels |= {name: f"{name[4:].upper()} [AB mag]" for name in others}
+
+    def make() -> dict[str, str]:
+        catalog = population.catalog
+        there = [name for name in labels if name in catalog.colnames]
+        return {name: labels[name] for name in there if np.isfinite(values(catalog, name)).any()}
+
+    found: dict[str, str] = population.store.get("magnitude columns", (), make)
+    return found
 
 
 class Sources:
@@ -59,6 +70,8 @@ class Sources:
         Every clump (or none in image mode), with the numbers that a hover shows; sent once.
     candidates, limits, globulars, excluded, selected : ColumnDataSource
         Rows in that state, with their coordinates in every plane.
+    wanted_magnitude : str
+        Column of the size-magnitude plane; empty for the first of `magnitude_columns`.
     """
 
     def __init__(self) -> None:
@@ -68,6 +81,7 @@ class Sources:
         self.globulars = ColumnDataSource({}, name="globular clusters")
         self.excluded = ColumnDataSource({}, name="excluded")
         self.selected = ColumnDataSource({}, name="selected")
+        self.wanted_magnitude = ""
         self._seen: dict[str, tuple[Any, ...]] = {}
         self.field_names: list[str] = []
         self.detail = True
@@ -86,15 +100,41 @@ class Sources:
         columns = {name: population.values(name) for name in (*PLANE, "z", "age_onset", "mu", "dynamical_age")}
         gc = population.gc
         columns["x"], columns["y"] = gc.x, gc.y
-        name, _ = magnitude_column(population)
-        columns["magnitude"] = self._magnitude(population, name)
+        columns["magnitude"] = self._magnitude(population)
         return columns
 
-    @staticmethod
-    def _magnitude(population: Population, name: str) -> np.ndarray:
+    def magnitude_column(self, population: Population) -> tuple[str, str]:
+        """Return the magnitude column of the size-magnitude plane and its axis label.
+
+        Parameters
+        ----------
+        population : Population
+            The population.
+
+        Returns
+        -------
+        name, label : str
+            Empty strings when the catalogue has no magnitude.
+        """
+        found = magnitude_columns(population)
+        name = self.wanted_magnitude if self.wanted_magnitude in found else next(iter(found), "")
+        return name, found.get(name, "")
+
+    def _magnitude(self, population: Population) -> np.ndarray:
         from sc_lab.catalog import values
 
+        name, _ = self.magnitude_column(population)
+        if name == "abs_mag_v":
+            # That of the lens model.
+            return population.values(name)
         return values(population.catalog, name) if name else np.full(population.n, np.nan)
+
+    def _magnitude_error(self, population: Population, rows: np.ndarray) -> np.ndarray:
+        from sc_lab.catalog import values
+
+        name, _ = self.magnitude_column(population)
+        error = values(population.catalog, f"{name}_err")[rows] if name else np.full(len(rows), np.nan)
+        return np.where(np.isfinite(error), error, 0.0)
 
     def _field_codes(self, population: Population) -> np.ndarray:
         if not self.field_names:
@@ -120,9 +160,11 @@ class Sources:
         changed = set()
         static = [population.values(name) for name in (*PLANE, "age_onset", "mu", "dynamical_age")]
         chosen = population.settings
-        key = (chosen.lens_model, chosen.within, chosen.hubble, chosen.omega_m, chosen.omega_de)
+        magnitude, _ = self.magnitude_column(population)
+        key = (magnitude, chosen.lens_model, chosen.within, chosen.hubble, chosen.omega_m, chosen.omega_de)
         planes = population.store.get("planes", key, lambda: self._planes(population))
         self.planes = planes
+        static.append(planes["magnitude"])
         if self._new("base", *static):
             self._fill_base(population, planes)
             changed.add("base")
@@ -180,10 +222,14 @@ class Sources:
                 data[f"{name}_hi"] = np.where(bar, value, value + high).astype(np.float32)
             else:
                 data[f"{name}_lo"] = data[f"{name}_hi"] = value
+        error = self._magnitude_error(population, rows) if self.detail else np.zeros(len(rows))
+        data["magnitude_lo"] = (data["magnitude"] - error).astype(np.float32)
+        data["magnitude_hi"] = (data["magnitude"] + error).astype(np.float32)
         self.candidates.data = data
         shown = rows[limit & np.isfinite(planes["sigma_mass"][rows])] if self.detail else rows[:0]
         arrows = self._rows(planes, shown)
         end_r, end_sigma = limit_arrow(planes["r_eff"][shown], planes["sigma_mass"][shown])
+        arrows["lower_r"] = (_SHORTER * planes["r_eff"][shown]).astype(np.float32)
         arrows["end_r"] = end_r.value.astype(np.float32)
         arrows["end_sigma"] = end_sigma.value.astype(np.float32)
         self.limits.data = arrows
