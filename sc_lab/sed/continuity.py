@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from sc_lab.sed._ensemble import (
     run_ensembles,
     start_walkers,
 )
-from sc_lab.sed.priors import Fixed, LogUniform, Priors, Uniform
+from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
 from sc_lab.sed.results import SedFit
 from sc_lab.units import FloatArray
 
@@ -48,7 +49,8 @@ _AT_EDGE = 0.25
 #: A best model whose chi-squared is larger with this probability by chance is none.
 _POOR_FIT = 1e-4
 
-#: Turns of the search for the best model, which ends this many sigma of the prior from its middle.
+#: Turns of the search for the best model, which ends this many sigma of the prior from its middle. A Gaussian of A_V
+#: without a limit ends there as well: beyond it lie 3e-7.
 _POLISH, _FAR = 80, 5.0
 
 
@@ -141,6 +143,8 @@ def fit_continuity(
         raise InputError(msg)
     generator = np.random.default_rng(rng)
     priors = Priors() if priors is None else priors
+    if isinstance(priors.a_v, Gaussian) and math.isinf(priors.a_v.high):  # tables need a limit
+        priors = replace(priors, a_v=replace(priors.a_v, high=priors.a_v.mean + _FAR * priors.a_v.sigma))
     continuity = StudentT() if continuity is None else continuity
     flux, flux_err = np.asarray(flux, dtype=np.float64), np.asarray(flux_err, dtype=np.float64)
     sigma = np.hypot(flux_err, error_floor * np.abs(flux))
