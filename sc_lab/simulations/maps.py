@@ -198,9 +198,9 @@ def particle_map(
         extent = _whole(snapshot, kind, axis, unit)
     code = tuple(float(each) / unit for each in extent)
     image = np.zeros(shape)
-    for rows, position in particles.chunks("Coordinates"):
+    for rows, stored in particles.chunks("Coordinates"):
         weights = particles.physical("Masses", rows).to_value(u.Msun) if mass else None
-        position = _images(position, code, AXES[axis], header.box_size)
+        position = _images(stored, code, AXES[axis], header.box_size)
         image += count_in_cells(
             position, (code[0], code[1], code[2], code[3]), shape, axis=axis, weights=weights, method=method
         )
@@ -208,9 +208,10 @@ def particle_map(
     return ParticleMap(image, extent, axis, ("xyz"[first], "xyz"[second]))
 
 
-def _images(position: Any, extent: tuple[float, ...], axes: tuple[int, int], box: float) -> Any:
+def _images(stored: Any, extent: tuple[float, ...], axes: tuple[int, int], box: float) -> Any:
     """Return positions as the periodic images that lie in a picture, where it reaches over an edge of the box."""
-    for axis, low, high in ((axes[0], *extent[:2]), (axes[1], *extent[2:])):
+    position = stored
+    for axis, (low, high) in zip(axes, (extent[:2], extent[2:]), strict=True):
         if box > 0 and (low < 0 or high > box):
             position = np.array(position, dtype=np.float64)
             # A picture wider than the box has the box in its middle.
