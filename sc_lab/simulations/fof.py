@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations._checks import whole
+from sc_lab.simulations._fof_input import check_finite, lengths_in, plain_positions, unit_of, wrapped
 from sc_lab.units import FloatArray
 
 __all__ = ["friends_of_friends"]
@@ -44,10 +46,11 @@ def friends_of_friends(
     ----------
     positions : array_like, shape (n, 3)
         Positions, in any unit of length.
-    linking_length : float
-        Particles no further apart than this are friends; same unit.
-    box_size : float or array_like, shape (3,), optional
-        Period of each axis, same unit; 0 or None where an axis has none.
+    linking_length : float or Quantity
+        Particles no further apart than this are friends. Plain numbers are in the unit of the positions; a quantity is
+        converted to it.
+    box_size : float, Quantity or array_like, shape (3,), optional
+        Period of each axis, likewise; 0 or None where an axis has none.
     min_members : int
         Groups with fewer particles get the label -1.
     threads : int, optional
@@ -64,7 +67,8 @@ def friends_of_friends(
     Raises
     ------
     InputError
-        If a position is not finite, the shape is not (n, 3), or a length is not above zero.
+        If positions are no numbers, not finite or not of the shape (n, 3), a length is not above zero or its unit does
+        not fit, or a number of members or threads is not whole and above zero.
 
     Notes
     -----
@@ -79,11 +83,12 @@ def friends_of_friends(
     >>> friends_of_friends([[0, 0, 0], [0.5, 0, 0], [9.7, 0, 0], [5, 5, 5]], 1.0, 10.0)
     array([0, 0, 0, 1])
     """
-    points = _points(positions)
-    length, period = _lengths(linking_length, box_size)
-    if min_members < 1:
-        msg = f"min_members is {min_members!r}; give 1 or more"
-        raise InputError(msg)
+    unit = unit_of(positions)
+    points = np.ascontiguousarray(plain_positions(positions, unit))
+    length, period = lengths_in(linking_length, box_size, unit)
+    min_members = whole(min_members, "min_members", "a number of 1 or more", low=1)
+    if threads is not None:
+        threads = whole(threads, "threads", "a number of 1 or more, or None for all processors", low=1)
     if method not in ("cells", "tree"):
         msg = f"method is {method!r}; give 'cells' or 'tree'"
         raise InputError(msg)
@@ -97,9 +102,10 @@ def friends_of_friends(
                 future.result()
 
         lowest, highest = _extent(points, each, wanted) if method == "cells" else _plain_extent(points)
-        _check_finite(points, lowest, highest)
+        if not np.isfinite(lowest + highest).all():
+            check_finite(points)
         if np.any((period > 0) & ((lowest < 0) | (highest > period))):
-            points = _wrapped(points, period)
+            points = wrapped(points, period)
         grid = _grid(length, period, lowest, highest)
         if method == "tree" or grid is None:
             return _ranked(_by_tree(points, length, period), min_members)
@@ -107,59 +113,12 @@ def friends_of_friends(
         return _numbered(order, parent, min_members, each, wanted)
 
 
-# ---------------------------------------------------------------------- what was given
-
-
-def _points(positions: Any) -> npt.NDArray[Any]:
-    """Return positions as an array of floats in rows of three."""
-    given = np.asarray(getattr(positions, "value", positions))
-    points = given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
-    if points.ndim != 2 or points.shape[1] != 3:
-        msg = f"positions has the shape {points.shape}; give (n, 3)"
-        raise InputError(msg)
-    return np.ascontiguousarray(points)
-
-
-def _lengths(linking_length: Any, box_size: Any) -> tuple[float, FloatArray]:
-    """Return linking length and periods, 0 for an axis without."""
-    length = float(getattr(linking_length, "value", linking_length))
-    if not (np.isfinite(length) and length > 0):
-        msg = f"linking_length is {linking_length!r}; give a length above 0, in the unit of the positions"
-        raise InputError(msg)
-    period = np.zeros(3)
-    if box_size is not None:
-        period[:] = np.asarray(getattr(box_size, "value", box_size), dtype=float)
-    if not np.isfinite(period).all() or np.any(period < 0):
-        msg = f"box_size is {box_size!r}; give one length or three, 0 for an axis that is not periodic"
-        raise InputError(msg)
-    if np.any((period > 0) & (period < 2.0 * length)):
-        msg = (
-            f"the linking length {length:g} is more than half of the box {period.tolist()}: a particle would be its own "
-            "neighbour; check that both have the same unit"
-        )
-        raise InputError(msg)
-    return length, period
+# ---------------------------------------------------------------------- the readable reference
 
 
 def _plain_extent(points: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     """Return the least and the largest coordinate along each axis, not finite where one of them is not."""
     return points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
-
-
-def _check_finite(points: npt.NDArray[Any], lowest: FloatArray, highest: FloatArray) -> None:
-    """Refuse positions that are not finite."""
-    if not np.isfinite(lowest + highest).all():
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-        msg = f"{len(bad)} position(s) are not finite, the first in row {bad[0] if len(bad) else 0}; leave them out"
-        raise InputError(msg)
-
-
-def _wrapped(points: npt.NDArray[Any], period: FloatArray) -> npt.NDArray[Any]:
-    """Return a copy of the positions inside the periods."""
-    return np.where(period > 0, points - np.floor(points / np.where(period > 0, period, 1.0)) * period, points)
-
-
-# ---------------------------------------------------------------------- the readable reference
 
 
 def _by_tree(points: npt.NDArray[Any], length: float, period: FloatArray) -> npt.NDArray[np.int64]:
@@ -168,8 +127,8 @@ def _by_tree(points: npt.NDArray[Any], length: float, period: FloatArray) -> npt
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    # SciPy wants positions strictly inside the box, and a huge box stands for none.
-    inside = np.where((period > 0) & (points >= period), 0.0, points - np.where(period > 0, 0.0, points.min(axis=0)))
+    # SciPy wants positions strictly inside the box.
+    inside = np.where((period > 0) & (points >= period), 0.0, points)
     tree = cKDTree(inside, boxsize=period if np.any(period > 0) else None)
     pairs = tree.query_pairs(length, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(points),) * 2)

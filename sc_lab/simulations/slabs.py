@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations._checks import whole
+from sc_lab.simulations._fof_input import check_finite, lengths_in, plain_positions, unit_of, wrapped
 from sc_lab.simulations.fof import friends_of_friends
 from sc_lab.units import FloatArray
 
@@ -41,10 +43,11 @@ def friends_of_friends_in_slabs(
     positions : array_like, shape (n, 3), or callable
         An array, a memory map, a data set of an HDF5 file, or a function that returns an iterator over arrays of shape
         (k, 3); it is called twice.
-    linking_length : float
-        Particles no further apart than this are friends.
-    box_size : float or array_like, shape (3,), optional
-        Period of each axis; 0 or None where an axis has none.
+    linking_length : float or Quantity
+        Particles no further apart than this are friends. Plain numbers are in the unit of the positions; a quantity is
+        converted to it.
+    box_size : float, Quantity or array_like, shape (3,), optional
+        Period of each axis, likewise; 0 or None where an axis has none.
     n_slabs : int
         Slabs along x, of about equal numbers of particles. Each needs the memory of `friends_of_friends` on its own.
     min_members : int
@@ -68,7 +71,8 @@ def friends_of_friends_in_slabs(
     Raises
     ------
     InputError
-        If the number of slabs is not above zero, a position is not finite, or the work was cancelled.
+        If a number of slabs or members is not whole and above zero, positions are no numbers, not finite or not of the
+        shape (n, 3), a length is not above zero or its unit does not fit, or the work was cancelled.
 
     Notes
     -----
@@ -76,22 +80,17 @@ def friends_of_friends_in_slabs(
     particle of an extension has a label at home too: both labels are of one group. The connected components of such
     pairs of labels are the groups.
     """
-    if not isinstance(n_slabs, (int, np.integer)) or n_slabs < 1:
-        msg = f"n_slabs is {n_slabs!r}; give a number of 1 or more"
-        raise InputError(msg)
-    length = float(getattr(linking_length, "value", linking_length))
-    if not (np.isfinite(length) and length > 0):
-        msg = f"linking_length is {linking_length!r}; give a length above 0, in the unit of the positions"
-        raise InputError(msg)
-    period = np.zeros(3)
-    if box_size is not None:
-        period[:] = np.asarray(getattr(box_size, "value", box_size), dtype=float)
-    pieces = _pieces(positions)
+    n_slabs = whole(n_slabs, "n_slabs", "a number of 1 or more", low=1)
+    min_members = whole(min_members, "min_members", "a number of 1 or more", low=1)
+    # What a function returns is known when it is read: its unit is then that of the linking length, or none.
+    unit = unit_of(linking_length if callable(positions) else positions)
+    length, period = lengths_in(linking_length, box_size, unit)
+    pieces = _pieces(positions, unit)
     kept = folder is not None
     home = Path(folder) if folder is not None else Path(tempfile.mkdtemp(prefix="sc_lab_fof_"))
     home.mkdir(parents=True, exist_ok=True)
     try:
-        n, edges = _edges(pieces, length, period, int(n_slabs))
+        n, edges = _edges(pieces, length, period, n_slabs)
         _write_slabs(pieces, home, edges, length, period)
         jobs = [(str(home), slab, length, period.tolist(), len(edges) - 1) for slab in range(len(edges) - 1)]
         groups = _run(jobs, executor, progress, cancel)
@@ -108,7 +107,7 @@ def friends_of_friends_in_slabs(
 # ---------------------------------------------------------------------- reading twice
 
 
-def _pieces(positions: Any) -> Callable[[], Iterator[FloatArray]]:
+def _pieces(positions: Any, unit: Any) -> Callable[[], Iterator[FloatArray]]:
     """Return a function that reads the positions from the start, piece by piece."""
 
     def read() -> Iterator[Any]:
@@ -121,14 +120,8 @@ def _pieces(positions: Any) -> Callable[[], Iterator[FloatArray]]:
     def checked() -> Iterator[FloatArray]:
         at = 0
         for each in read():
-            points = np.asarray(getattr(each, "value", each), dtype=np.float64)
-            if points.ndim != 2 or points.shape[1] != 3:
-                msg = f"positions come in the shape {points.shape}; give (n, 3)"
-                raise InputError(msg)
-            bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-            if len(bad):
-                msg = f"{len(bad)} position(s) are not finite, the first in row {at + bad[0]}; leave them out"
-                raise InputError(msg)
+            points = plain_positions(each, unit).astype(np.float64, copy=False)
+            check_finite(points, at)
             at += len(points)
             yield points
 
@@ -168,11 +161,9 @@ def _inside(points: FloatArray, period: FloatArray) -> FloatArray:
     """Return positions inside the periods."""
     if not np.any(period > 0):
         return points
-    size = np.where(period > 0, period, 1.0)
-    wrapped = points - np.floor(points / size) * size
+    moved = wrapped(points, period)
     # Rounding may put a position just below 0 onto the far edge itself.
-    wrapped = np.where(wrapped >= size, 0.0, wrapped)
-    return np.where(period > 0, wrapped, points)
+    return np.where((period > 0) & (moved >= period), 0.0, moved)
 
 
 def _write_slabs(

@@ -1,7 +1,9 @@
 """Friends-of-friends against chains, lattices and the pairs of SciPy's tree."""
 
+import astropy.units as u
 import numpy as np
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 from sc_lab.errors import InputError
 from sc_lab.simulations import friends_of_friends
@@ -122,19 +124,119 @@ def test_one_dense_lump_costs_no_pairs():
     assert np.bincount(labels).tolist() == [10_000, 10_000]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("cells", [3, 4, 5, 7, 9])
+def test_crowded_cells_of_every_size_agree_with_scipy(cells, kind):
+    """Around a box cells are up to a third wider than the linking length, and are cut into smaller parts then."""
+    rng = np.random.default_rng(cells)
+    length = 0.9999 / cells
+    lumps = rng.random((40, 3))[rng.integers(0, 40, 4000)] + rng.normal(0, 0.2 * length, (4000, 3))
+    points = np.concatenate([lumps % 1.0, rng.random((30, 3))]).astype(kind)
+    for box in (1.0, (1.0, 0.0, 1.0), None):
+        fast = friends_of_friends(points, length / 3, box)
+        assert np.array_equal(fast, friends_of_friends(points, length / 3, box, method="tree"))
+        assert np.array_equal(
+            friends_of_friends(points[::20], length, box), friends_of_friends(points[::20], length, box, method="tree")
+        )
+
+
+@pytest.mark.parametrize("gap", [0.9999, 1.0001])
+def test_two_crowds_join_exactly_when_their_nearest_members_are_friends(gap):
+    """Crowds are joined by their parts; the one pair that decides is found among 16 million."""
+    rng = np.random.default_rng(2)
+    crowd = rng.random((4000, 3)) * [0.4, 0.4, 0.4]
+    left = np.concatenate([crowd, [[0.4, 0.2, 0.2]]])
+    right = np.concatenate([crowd + np.array([0.4 + gap, 0.0, 0.0]), [[0.4 + gap, 0.2, 0.2]]])
+    right = right[(right[:, 0] > 0.4 + gap + 0.05) | (np.arange(len(right)) == len(right) - 1)]
+    left = left[(left[:, 0] < 0.35) | (np.arange(len(left)) == len(left) - 1)]
+    for shift in rng.uniform(-3, 3, (5, 3)):
+        labels = friends_of_friends(np.concatenate([left, right]) + shift, 1.0)
+        assert labels.max() + 1 == (1 if gap < 1 else 2)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_pairs_at_the_linking_length_itself_are_decided_by_their_distance_in_double_precision(kind):
+    """On a lattice of tenths rounding decides which neighbours are a tenth apart: all pairs written out agree."""
+    rng = np.random.default_rng(3)
+    points = (rng.integers(0, 12, (400, 3)) * 0.1).astype(kind)
+    double = points.astype(np.float64)
+    square = ((double[:, None] - double) ** 2).sum(axis=2)
+    _, wanted = connected_components(square <= 0.1 * 0.1, directed=False)
+    assert 0 < ((square > 0.0099) & (square <= 0.1 * 0.1)).sum() < ((square > 0.0099) & (square < 0.0101)).sum()
+    assert same_partition(friends_of_friends(points, 0.1), wanted)
+
+
+def test_a_small_crowd_in_a_wide_space_agrees_with_scipy():
+    """Most planes of cells are empty then, and keys of cells take more bits than one round of sorting sees."""
+    rng = np.random.default_rng(5)
+    points = np.concatenate([rng.normal(0, 20, (3000, 3)), rng.uniform(-1e5, 1e5, (500, 3))])
+    fast = friends_of_friends(points, 3.0)
+    assert np.array_equal(fast, friends_of_friends(points, 3.0, method="tree"))
+    assert 1 < fast.max() + 1 < 3500
+
+
+def test_the_number_of_threads_changes_no_label():
+    points = clumpy(60_000, 9)
+    labels = [friends_of_friends(points, 0.006, 1.0, threads=threads) for threads in (1, 2, 3)]
+    assert np.array_equal(labels[0], labels[1])
+    assert np.array_equal(labels[0], labels[2])
+
+
+def test_lengths_with_a_unit_are_converted_to_that_of_the_positions():
+    points = clumpy(2000, 10)
+    plain = friends_of_friends(points, 0.02, 1.0)
+    kpc = points * u.kpc
+    assert np.array_equal(friends_of_friends(kpc, 20 * u.pc, [1e3, 1e3, 1e3] * u.pc), plain)
+    assert np.array_equal(friends_of_friends(kpc, 0.02, 1.0), plain)
+    assert np.array_equal(
+        friends_of_friends(points, 0.02, [1.0, 1.0, None]), friends_of_friends(points, 0.02, (1, 1, 0))
+    )
+
+
 @pytest.mark.parametrize(
     ("positions", "length", "box", "said"),
     [
         (np.zeros((3, 2)), 1.0, None, r"\(3, 2\); give \(n, 3\)"),
         ([[0.0, np.nan, 0.0]], 1.0, None, "not finite, the first in row 0"),
+        ([[0.0, 0.0, 0.0], [0.0, np.inf, 0.0]], 1.0, None, "not finite, the first in row 1"),
+        ([["a", "b", "c"]], 1.0, None, "positions is list of <U1; give numbers"),
+        ([[True, False, True]], 1.0, None, "positions is list of bool; give numbers"),
+        ([[1.0, 2.0, 3.0], [1.0]], 1.0, None, "positions is list of object; give numbers"),
+        ([[1j, 0, 0]], 1.0, None, "positions is list of complex128; give numbers"),
+        (np.ma.masked_less([[0.0, 1.0, -1.0]], 0.0), 1.0, None, "masked; leave them out"),
         (np.zeros((3, 3)), 0.0, None, "give a length above 0"),
+        (np.zeros((3, 3)), "1.0", None, "linking_length is '1.0'; give a length above 0"),
+        (np.zeros((3, 3)), [1.0, 2.0], None, "give a length above 0"),
+        (np.zeros((3, 3)), 1.0 * u.kpc, None, "the positions have no unit"),
+        (np.zeros((3, 3)), 1.0, 10.0 * u.kpc, "box_size is 10.0 kpc but the positions have no unit"),
+        (np.zeros((3, 3)) * u.kpc, 1.0 * u.s, None, "linking_length has the unit 's', which does not convert to 'kpc'"),
+        (np.zeros((3, 3)) * u.kpc, 1.0, 9.0 * u.s, "box_size has the unit 's', which does not convert to 'kpc'"),
         (np.zeros((3, 3)), 1.0, -1.0, "0 for an axis that is not periodic"),
+        (np.zeros((3, 3)), 1.0, [10.0, 10.0], "give one length or three"),
+        (np.zeros((3, 3)), 1.0, "10", "box_size is str of <U2; give one length or three"),
+        (np.zeros((3, 3)), 1.0, True, "box_size is bool of bool; give one length or three"),
         (np.zeros((3, 3)), 1.0, 1.5, "more than half of the box"),
     ],
 )
 def test_bad_input_is_refused_in_words(positions, length, box, said):
+    for method in ("cells", "tree"):
+        with pytest.raises(InputError, match=said):
+            friends_of_friends(positions, length, box, method=method)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_members": 0}, "min_members is 0; give a number of 1 or more"),
+        ({"min_members": 2.5}, "min_members is 2.5"),
+        ({"min_members": "20"}, "min_members is '20'"),
+        ({"threads": 0}, "threads is 0; give a number of 1 or more, or None"),
+        ({"method": "grid"}, "give 'cells' or 'tree'"),
+    ],
+)
+def test_bad_options_are_refused_in_words(options, said):
     with pytest.raises(InputError, match=said):
-        friends_of_friends(positions, length, box)
+        friends_of_friends(np.zeros((3, 3)), 1.0, **options)
 
 
 def test_no_particles_are_no_groups():

@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from threading import Event
 
+import astropy.units as u
 import h5py
 import numpy as np
 import pytest
@@ -77,6 +78,38 @@ def test_dask_gives_the_same_labels(points):
     ):
         labels = friends_of_friends_in_slabs(points, LENGTH, 1.0, n_slabs=4, executor=client.get_executor())
     assert np.array_equal(labels, friends_of_friends(points, LENGTH, 1.0))
+
+
+def test_units_are_those_of_the_positions_or_of_all_that_a_function_returns(points):
+    whole = friends_of_friends(points, LENGTH, 1.0)
+    parsec = LENGTH * 1000 * u.pc
+    assert np.array_equal(friends_of_friends_in_slabs(points * u.kpc, parsec, 1 * u.kpc, n_slabs=3), whole)
+
+    def read():
+        yield from np.array_split(points * u.kpc, 3)
+
+    assert np.array_equal(friends_of_friends_in_slabs(read, parsec, 1 * u.kpc, n_slabs=3), whole)
+    with pytest.raises(InputError, match="positions come in 'kpc' but the linking length has no unit"):
+        friends_of_friends_in_slabs(read, LENGTH, 1.0, n_slabs=3)
+    with pytest.raises(InputError, match="positions come without a unit"):
+        friends_of_friends_in_slabs(lambda: iter([points]), parsec, 1 * u.kpc, n_slabs=3)
+
+
+@pytest.mark.parametrize(
+    ("positions", "length", "options", "said"),
+    [
+        ([["a", "b", "c"]], 1.0, {}, "give numbers in the shape"),
+        (np.zeros((3, 2)), 1.0, {}, r"\(3, 2\); give \(n, 3\)"),
+        (np.zeros((3, 3)), "0.2", {}, "linking_length is '0.2'"),
+        (np.zeros((3, 3)), 1.0, {"box_size": [9.0, 9.0]}, "give one length or three"),
+        (np.zeros((3, 3)), 1.0, {"box_size": 1.5}, "more than half of the box"),
+        (np.zeros((3, 3)), 1.0, {"min_members": 0}, "min_members is 0"),
+        (np.zeros((3, 3)), 1.0, {"n_slabs": "2"}, "n_slabs is '2'"),
+    ],
+)
+def test_bad_input_is_refused_in_words(positions, length, options, said):
+    with pytest.raises(InputError, match=said):
+        friends_of_friends_in_slabs(positions, length, **{"n_slabs": 2, **options})
 
 
 def test_bad_input_and_cancelling_are_said(points):
