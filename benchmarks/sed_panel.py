@@ -43,8 +43,9 @@ class Clicks:
 
     def __init__(self, tool: Tool) -> None:
         self.tool, self.page = tool, tool.browser
-        self.clicks, self.priors, self.bands = (
-            Series("SED", words) for words in ("click on a clump", "step of a prior", "band in or out")
+        self.clicks, self.rested, self.priors, self.bands = (
+            Series("SED", words)
+            for words in ("click on a clump", "click where the pointer was", "step of a prior", "band in or out")
         )
         self._turn = 0
         self.page.kernel_exec("import numpy as np")
@@ -55,20 +56,32 @@ class Clicks:
         for row, _x, _y in self._clumps:
             self.page.kernel_exec(f"wb.host.select([{row}])")
             self.page.wait_for_kernel("not wb.panels['SED'].engine.busy", 60)
-        # The fits themselves are forgotten: each click makes its own.
-        self.page.kernel_exec("wb.panels['SED'].engine._fits.clear(); wb.host.select([])")
+        self.page.kernel_exec("wb.host.select([])")
         self.page.pause(2)
 
+    def forget(self) -> None:
+        """Forget the fits themselves: each click waits for its own."""
+        self.page.kernel_exec("wb.panels['SED'].engine._fits.clear()")
+
     def click(self, n: int) -> None:
-        """Click clumps of the density-size plane, none twice before all had their turn."""
+        """Click clumps of the density-size plane at the moment when the pointer reaches them."""
+        self._click(self.clicks, n, 0.0)
+
+    def rest_and_click(self, n: int) -> None:
+        """Click clumps on which the pointer has been for a moment, as that of a hand has."""
+        self._click(self.rested, n, 0.25)
+
+    def _click(self, series: Series, n: int, rest: float) -> None:
         mouse = self.page.page.mouse
         for _ in range(n):
             _row, x, y = self._clumps[self._turn % len(self._clumps)]
             self._turn += 1
             at = self.page.pixel("density_size", x, y)
             mouse.move(*at)
+            if rest:
+                self.page.pause(rest)
             seen = self.page.watch(lambda at=at: mouse.click(*at), event="pointerup", newest=True, plots=FIGURES)
-            self.clicks.add_step(seen)
+            series.add_step(seen)
             self.page.pause(0.4)
 
     def step_prior(self, n: int) -> None:
@@ -86,9 +99,9 @@ class Clicks:
             self.page.pause(0.4)
 
     @property
-    def series(self) -> tuple[Series, Series, Series]:
+    def series(self) -> tuple[Series, ...]:
         """What was measured."""
-        return self.clicks, self.priors, self.bands
+        return self.clicks, self.rested, self.priors, self.bands
 
 
 def report(floors: list[Series], clicks: Clicks) -> str:
@@ -125,10 +138,12 @@ def measure(rounds: int, clicks: int, steps: int, peers: str | None) -> str:
         for turn in range(rounds):
             load.append(os.getloadavg()[0])
             key = ("ArrowRight", "ArrowLeft")[turn % 2]
-            for gesture, n in ((panel.click, clicks), (panel.step_prior, steps), (panel.toggle_band, steps)):
+            panel.forget()
+            gestures = ((panel.click, clicks), (panel.rest_and_click, steps))
+            for gesture, n in (*gestures, (panel.step_prior, steps), (panel.toggle_band, steps)):
                 # Before each gesture, so that a burst of load from elsewhere does not fall on one of them alone.
                 for tool, series in floors:
-                    tool.steps(series, "echo", max(2, steps // 2), key, warm_up=1)
+                    tool.steps(series, "echo", 3, key, warm_up=1)
                 gesture(n)
     said = f"load of the machine ({os.cpu_count()} cores): {min(load):.1f} to {max(load):.1f}\n\n"
     if peers is None:

@@ -15,7 +15,7 @@ from bokeh.events import Tap
 from bokeh.layouts import row
 from bokeh.models import ColumnDataSource
 from bokeh.plotting import figure
-from sc_lab_widgets._pane import BokehPane, Gesture, Key
+from sc_lab_widgets._pane import BokehPane, Gesture, Key, Rest
 from sc_lab_widgets._report import raise_errors
 from sc_lab_widgets._theme import DARK, LIGHT
 
@@ -203,6 +203,17 @@ def test_keys_and_gestures_reach_their_subscribers(page: Page) -> None:
     page.events(*items)
     assert page.pane.wants == []
     assert len(seen) == 2
+
+
+def test_resting_pointers_are_told_to_whoever_listens(page: Page) -> None:
+    seen: list[Rest] = []
+    assert "rest" not in page.pane.wants
+    stop = page.pane.on_rest(seen.append)
+    assert page.pane.wants == ["rest"]
+    page.say("rest", figure="a", x=0.25, y=3)
+    assert seen == [Rest("a", 0.25, 3.0)]
+    stop()
+    assert page.pane.wants == []
 
 
 def test_two_panes_are_independent() -> None:

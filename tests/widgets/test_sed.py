@@ -749,6 +749,35 @@ def test_over_images_the_sed_of_the_selected_clump_can_be_shown_between_them_and
     workbench.close()
 
 
+def test_a_click_where_the_pointer_has_rested_finds_its_fit_made(calls):
+    catalog = table()
+    catalog["r_eff"] = np.geomspace(1, 30, len(catalog)) * u.pc  # apart in the plane
+    catalog["z"][2] = 2.0
+    workbench = Workbench(_validated(catalog), view="SED")
+    workbench.select(["c2"])
+    workbench.select(["c0"])  # with the tables there: it is known from now on that such fits are quick
+    panel, population = workbench.panels["SED"], workbench.population
+    calls.clear()
+
+    def rest(name, figure="density_size"):
+        row = population.index[name]
+        x, y = (float(population.values(axis)[row]) for axis in ("r_eff", "sigma_mass"))
+        workbench.pane._handle_custom_msg({"type": "rest", "view": "v", "figure": figure, "x": x, "y": y}, [])
+
+    rest("c0")  # shown already
+    rest("c1", figure="sed")  # no plane of clumps
+    rest("c5")  # another redshift: its tables are not there
+    assert not calls
+    rest("c1")
+    rest("c1")
+    assert len(calls) == 1
+    assert panel.figures["sed"].title.text.startswith("c0")
+    workbench.select(["c1"])
+    assert len(calls) == 1
+    assert panel.figures["sed"].title.text.startswith("c1")
+    workbench.close()
+
+
 # ---- beside the gestures ---------------------------------------------------------------------------------------------
 def test_in_a_notebook_the_first_fit_is_made_beside_the_clicks_and_the_newest_is_shown(calls):
     async def use():

@@ -305,6 +305,7 @@ class PlanePlot:
         plot.js_on_event(Tap, CustomJS(code="const p = cb_obj.origin; p.tags = [p.inner_width, p.inner_height];"))
         plot.on_event(Tap, self._tap)
         plot.on_event(SelectionGeometry, self._outline)
+        host.planes[plot.name] = self
 
     def _coordinates(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the position of every clump along the axes, in fractions of the visible range."""
@@ -322,27 +323,42 @@ class PlanePlot:
         return (values - start) / (end - start)
 
     def _tap(self, event: Tap) -> None:
-        x, y = self._coordinates()
+        add = bool((event.modifiers or {}).get("shift", False))
+        row = self.row_at(event.x, event.y)
+        if row is not None:
+            self.host.select([row], add=add)
+        elif not add and self.host.population.n:
+            self.host.select([])
+
+    def row_at(self, x: float, y: float) -> int | None:
+        """Return the clump that a click finds.
+
+        Parameters
+        ----------
+        x, y : float
+            The place, in data coordinates.
+
+        Returns
+        -------
+        int or None
+            Its row; None where no clump is near.
+        """
+        at_x, at_y = self._coordinates()
         # A front end that says nothing has frames of about the size of the figure.
         width, height = self.plot.tags or (self.plot.width, self.plot.height)
         with np.errstate(invalid="ignore"):
-            dx = (x - self._fraction(event.x, "x")) * width
-            dy = (y - self._fraction(event.y, "y")) * height
+            dx = (at_x - self._fraction(x, "x")) * width
+            dy = (at_y - self._fraction(y, "y")) * height
             distance = np.hypot(dx, dy)
         distance[~np.isfinite(distance)] = np.inf
-        add = bool((event.modifiers or {}).get("shift", False))
-        if not len(distance):
-            return
-        # A candidate on top of other clumps is what the eye picks.
         near = np.flatnonzero(distance <= _REACH)
         if not len(near):
-            if not add:
-                self.host.select([])
-            return
+            return None
+        # A candidate on top of other clumps is what the eye picks.
         ranked = sorted(
             near, key=lambda row: (distance[row] > distance[near].min() + 3, -int(self._on_top(row)), distance[row])
         )
-        self.host.select([int(ranked[0])], add=add)
+        return int(ranked[0])
 
     def _on_top(self, row: Any) -> bool:
         return bool(self.host.population.candidate[row])

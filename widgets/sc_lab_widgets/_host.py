@@ -20,6 +20,7 @@ from sc_lab_widgets._threads import one_thread
 
 if TYPE_CHECKING:
     from sc_lab.population import Population
+    from sc_lab_widgets._figures import PlanePlot
     from sc_lab_widgets._pane import BokehPane
     from sc_lab_widgets._panel import Panel
 
@@ -105,6 +106,8 @@ class Host:
         Whether clumps that an edit adds to the list are selected in place of those that were.
     sources : Sources
         Shared data sources.
+    planes : dict of str to PlanePlot
+        The planes of clumps, by the names of their figures.
     """
 
     def __init__(self, session: Session) -> None:
@@ -116,6 +119,7 @@ class Host:
         self.population: Population = population_of(session)
         self.pane: BokehPane | None = None
         self.panels: list[Panel] = []
+        self.planes: dict[str, PlanePlot] = {}
         self._listeners: list[Callable[[], None]] = []
         self._base_listeners: list[Callable[[], None]] = []
         # Callbacks may run beside a running cell (a subshell thread), depending on the ipykernel.
@@ -271,6 +275,7 @@ class Host:
             self._waiting.cancel()
         self.pane = None
         self.panels.clear()
+        self.planes.clear()
         self._listeners.clear()
 
 

@@ -11,6 +11,8 @@ const NEWEST = new Set(["mousemove", "pan", "pinch", "rotate", "rangesupdate"]);
 const MODIFIERS = new Set(["Shift", "Control", "Alt", "Meta", "CapsLock", "AltGraph", "Dead"]);
 // A lost acknowledgement (a dropped connection) must not silence a pane for good.
 const PATIENCE_MS = 20000;
+// A pointer that stays this long may be about to click.
+const REST_MS = 60;
 
 const ask = (model, question, answers, signal) => new Promise((resolve, reject) => {
   const listen = (message, buffers) => {
@@ -224,12 +226,23 @@ class PaneView {
     return found;
   }
 
-  figureAt({x, y}) {
-    const hit = this.plots().find((plot) => {
+  plotAt({x, y}) {
+    return this.plots().find((plot) => {
       const r = plot.el.getBoundingClientRect();
       return x >= r.left && x < r.right && y >= r.top && y < r.bottom;
     });
-    return hit?.model.name ?? "";
+  }
+
+  figureAt(at) { return this.plotAt(at)?.model.name ?? ""; }
+
+  // A hint and no more: it waits for no answer, no gesture waits for it, and a busy kernel is left alone.
+  rest() {
+    const plot = this.flight === null ? this.plotAt(this.pointer) : undefined;
+    if (!plot) return;
+    const at = plot.canvas_view.el.getBoundingClientRect(), sx = this.pointer.x - at.left, sy = this.pointer.y - at.top;
+    if (!plot.frame.bbox.contains(sx, sy)) return;
+    const x = plot.frame.x_scale.invert(sx), y = plot.frame.y_scale.invert(sy);
+    this.model.send({type: "rest", view: this.id, figure: plot.model.name ?? "", x, y});
   }
 
   // ---- to the kernel --------------------------------------------------------------------------------------------
@@ -287,13 +300,20 @@ class PaneView {
     };
     let down = null, wheel = 0;
     const typing = new Set();       // keys pressed inside and not yet released
+    let resting = 0;
     el.addEventListener("pointerdown", (e) => {
+      clearTimeout(resting);
       down = {x: e.clientX, y: e.clientY};
       this.pointer = down;
       const at = e.composedPath()[0];
       if (!el.contains(document.activeElement) && !isField(at)) el.focus({preventScroll: true});
     }, early);
-    el.addEventListener("pointermove", (e) => { this.pointer = {x: e.clientX, y: e.clientY}; }, {...early, passive: true});
+    el.addEventListener("pointermove", (e) => {
+      this.pointer = {x: e.clientX, y: e.clientY};
+      clearTimeout(resting);
+      if (!e.buttons && wants("rest")) resting = setTimeout(() => this.rest(), REST_MS);
+    }, {...early, passive: true});
+    this.ending.signal.addEventListener("abort", () => clearTimeout(resting));
     for (const name of ["pointerup", "pointercancel"]) {
       window.addEventListener(name, (e) => {
         if (!down) return;

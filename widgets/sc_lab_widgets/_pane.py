@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from bokeh.models import LayoutDOM
 
-__all__ = ["BokehPane", "Gesture", "Key"]
+__all__ = ["BokehPane", "Gesture", "Key", "Rest"]
 
 # The image kinds that BokehJS can draw itself.
 ImageKind = Literal["png", "svg"]
@@ -62,6 +62,15 @@ class Gesture:
     kind: str
     figure: str = ""
     moved: bool = False
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A place where the pointer stays over a figure, in data coordinates."""
+
+    figure: str
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
         self._views: list[str] = []
         self._gesture_ends: list[Callable[[Gesture], Any]] = []
         self._keys: list[Callable[[Key], Any]] = []
+        self._rests: list[Callable[[Rest], Any]] = []
         self._images: dict[int, Callable[[bytes], Any]] = {}
         self._requests = itertools.count(1)
         self._awaited: tuple[int, Callable[[], Any]] | None = None
@@ -288,6 +298,14 @@ class BokehPane(Reporting, anywidget.AnyWidget):
         """Call back with each key pressed inside the pane, outside its text fields; returns an unsubscribe."""
         return self._listen(self._keys, callback)
 
+    def on_rest(self, callback: Callable[[Rest], Any]) -> Callable[[], None]:
+        """Call back when the pointer stays at a place of a figure; returns an unsubscribe.
+
+        A hint of what will be clicked, for work that a click would have to wait for: it need not come before a click,
+        and nothing that the user sees may depend on it.
+        """
+        return self._listen(self._rests, callback)
+
     def _listen(self, where: list[Any], callback: Callable[..., Any]) -> Callable[[], None]:
         where.append(callback)
         self._tell_wants()
@@ -300,7 +318,11 @@ class BokehPane(Reporting, anywidget.AnyWidget):
         return unsubscribe
 
     def _tell_wants(self) -> None:
-        self.wants = [name for name, wanted in (("gesture", self._gesture_ends), ("key", self._keys)) if wanted]
+        self.wants = [name for name, wanted in self._heard if wanted]
+
+    @property
+    def _heard(self) -> tuple[tuple[str, list[Any]], ...]:
+        return ("gesture", self._gesture_ends), ("key", self._keys), ("rest", self._rests)
 
     def _handle_custom_msg(self, content: dict[str, Any], buffers: list[memoryview]) -> None:
         """Handle one message of a view (called by ipywidgets)."""
@@ -314,6 +336,9 @@ class BokehPane(Reporting, anywidget.AnyWidget):
                 callback, self._awaited = self._awaited[1], None
                 with self.reporting():
                     callback()
+        elif kind == "rest":
+            with calm():
+                self._call(self._rests, Rest(content["figure"], float(content["x"]), float(content["y"])))
         elif kind == "need_document":
             self._send_document(content["view"])
         elif kind == "need_bokehjs":
@@ -437,7 +462,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
             if document is not None:
                 document.remove_on_change(self)
                 document.clear()
-                for kept in (self._pending, self._views, self._gesture_ends, self._keys, self._images):
+                for kept in (self._pending, self._views, self._gesture_ends, self._keys, self._rests, self._images):
                     kept.clear()
         close_dress(self)
         super().close()

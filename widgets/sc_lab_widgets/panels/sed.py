@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from sc_lab.clumps import SedSettings
     from sc_lab_widgets._host import Host
+    from sc_lab_widgets._pane import Rest
     from sc_lab_widgets.panels.sed_choice import Choice
 
 __all__ = ["SedPanel"]
@@ -104,6 +107,7 @@ class SedPanel(Panel):
             source = table_of(self._given)
         self._fitted_with = None if self._given is None else settings_of_fit(self._given)
         self._prepared: Any = None
+        self._watched: BokehPane | None = None
         super().__init__(source, host=host, **start)
 
     def _make_view_controls(self) -> dict[str, Any]:
@@ -369,8 +373,7 @@ class SedPanel(Panel):
 
     def _show_fit(self, light: Light, choice: Choice, fit: Any) -> None:
         pivots = self._pivots_of(light)
-        low, high = self.view.span(pivots)
-        curves = curves_of(fit, light, choice, low=low, high=high)
+        curves = self.engine.curves(light, choice, fit, self.view.span(pivots))
         self.view.name_library(fit.model.loaded_library.title)
         self.view.fill_fit(light, choice, pivots, curves)
         self.corner.fill(curves.corner, curves.numbers, mean_age="age" not in fit.samples)
@@ -441,12 +444,33 @@ class SedPanel(Panel):
     def _refine(self) -> None:
         """Write the texts, and have the tables of the other clumps made while nothing else happens."""
         self._catch_up()
+        self._watch_pointer()
         population, choice = self.host.population, self.choice.spare()
         wanted = (population.catalog, choice)
         if self._prepared is not None and self._prepared[0] is wanted[0] and self._prepared[1] == choice:
             return
         self._prepared = wanted
         self.engine.prepare(self._one_of_each_redshift, choice)
+
+    def _watch_pointer(self) -> None:
+        """Fit the clump under a pointer that rests: a click on it is then answered at once."""
+        pane = self.host.pane
+        if pane is not None and pane is not self._watched:
+            self._watched = pane
+            # The pane must not keep the panel alive.
+            seen = weakref.WeakMethod(self._foresee)
+            pane.on_rest(lambda rest: foresee(rest) if (foresee := seen()) is not None else None)
+
+    def _foresee(self, rest: Rest) -> None:
+        plane = self.host.planes.get(rest.figure)
+        row = plane.row_at(rest.x, rest.y) if plane is not None and self.visible else None
+        if row is None or row in self.host.selection:
+            return
+        light = self.lights.of(self.host.population, row)
+        out = self._left_out.get(light.id, self._usual.left_out)
+        choice = replace(self.choice, z=self._own_z.get(light.id), left_out=out)
+        if not choice.why_not(light):
+            self.engine.foresee(light, choice, self.view.span(self._pivots_of(light)))
 
     def _one_of_each_redshift(self) -> list[Light]:
         """Return clumps whose tables are worth having, candidates first."""

@@ -13,11 +13,13 @@ import numpy as np
 from sc_lab_widgets._threads import one_thread
 from sc_lab_widgets.panels.picker_background import Background
 from sc_lab_widgets.panels.sed_call import fit_light
+from sc_lab_widgets.panels.sed_curves import curves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sc_lab_widgets.panels.sed_choice import Choice
+    from sc_lab_widgets.panels.sed_curves import Curves
     from sc_lab_widgets.panels.sed_light import Light
 
 __all__ = ["AHEAD", "Engine", "one_of_each"]
@@ -28,6 +30,8 @@ _KEPT: Final = 200
 AHEAD: Final = 60
 #: Seconds of rest after a gesture before tables are made ahead.
 _REST: Final = 1.0
+#: Seconds that a fit may take which nobody has asked for yet.
+_QUICK: Final = 0.1
 
 
 class Engine:
@@ -42,12 +46,14 @@ class Engine:
     def __init__(self, report: Callable[[BaseException], None]) -> None:
         self._background = Background(report)
         self._fits: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._curves: OrderedDict[tuple[Any, ...], tuple[Any, Curves]] = OrderedDict()
         # Filled by the worker too: single steps on dictionaries and sets need no lock.
         self._warm: set[tuple[Any, ...]] = set()
         self._find: tuple[Callable[[], Sequence[Light]], Choice] | None = None
         self._ahead: list[tuple[Light, Choice]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_gesture = 0.0
+        self._seconds: dict[str, float] = {}
         self._closed = False
 
     # ---- fits ------------------------------------------------------------------------------
@@ -68,11 +74,65 @@ class Engine:
         """Return the fit, made now where it is not kept."""
         found = self.kept(light, choice)
         if found is None:
+            warm, start = self.is_warm(light, choice), time.monotonic()
             with one_thread():
                 found = fit_light(light, choice)
             self._warm.add(choice.model_key(light))
+            if warm:
+                self._seconds[choice.sfh] = time.monotonic() - start
             self.keep(light, choice, found)
         return found
+
+    def foresee(self, light: Light, choice: Choice, span: tuple[float, float]) -> None:
+        """Make a fit, and what is drawn of it, that may be wanted in a moment.
+
+        A click on that clump would make it all the same, so none is held up by it. Nothing happens where the tables
+        are not there or fits of this kind are slow.
+
+        Parameters
+        ----------
+        light : Light
+            The clump.
+        choice : Choice
+            How it would be fitted.
+        span : (float, float)
+            Wavelengths that the figures would reach [micron].
+        """
+        if self._closed or self.busy or not self.is_warm(light, choice):
+            return
+        if self._seconds.get(choice.sfh, _QUICK) < _QUICK:
+            # The click on that clump will say in words what is wrong.
+            with contextlib.suppress(Exception):
+                self.curves(light, choice, self.fit(light, choice), span)
+
+    def curves(self, light: Light, choice: Choice, fit: Any, span: tuple[float, float]) -> Curves:
+        """Return what is drawn of a fit, made now where it is not kept.
+
+        Parameters
+        ----------
+        light : Light
+            The clump.
+        choice : Choice
+            How it was fitted.
+        fit : SedFit
+            The fit.
+        span : (float, float)
+            Wavelengths that the figures reach [micron].
+
+        Returns
+        -------
+        Curves
+            The arrays.
+        """
+        key = (light.key, light.mu, choice, span)
+        kept, curves = self._curves.get(key, (None, None))
+        if kept is not fit or curves is None:
+            with one_thread():
+                curves = curves_of(fit, light, choice, low=span[0], high=span[1])
+            self._curves[key] = (fit, curves)
+            while len(self._curves) > _KEPT:
+                self._curves.popitem(last=False)
+        return curves
 
     def keep(self, light: Light, choice: Choice, fit: Any) -> None:
         """Keep a fit: it is not made again."""
