@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,8 +25,85 @@ _SQRT_2PI = math.sqrt(2.0 * math.pi)
 _LOG_MASSES = (-30.0, 30.0)
 
 
+class _Density(ABC):
+    """What every prior can be asked; each says how in the methods that begin with an underscore."""
+
+    def cdf(self, x: npt.ArrayLike) -> FloatArray:
+        """Return the probability below ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Probabilities from 0 to 1, same shape.
+        """
+        return self._cdf(np.asarray(x, dtype=np.float64))
+
+    def ppf(self, q: npt.ArrayLike) -> FloatArray:
+        """Return the value below which the probability is ``q``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities from 0 to 1.
+
+        Returns
+        -------
+        ndarray
+            Values in the unit of the parameter, same shape.
+        """
+        return self._ppf(np.asarray(q, dtype=np.float64))
+
+    def log_density(self, x: npt.ArrayLike) -> FloatArray:
+        """Return the natural logarithm of the density at ``x``, minus infinity outside.
+
+        Parameters
+        ----------
+        x : array_like
+            Values in the unit of the parameter.
+
+        Returns
+        -------
+        ndarray
+            Natural logarithms, same shape; where the prior is one value, those of its probability.
+        """
+        return self._log_density(np.asarray(x, dtype=np.float64))
+
+    def record(self) -> dict[str, Any]:
+        """Return the prior as JSON values.
+
+        Returns
+        -------
+        dict
+            What `prior_from_record` or `Priors.from_record` reads.
+        """
+        kind = next(name for name, each in _KINDS.items() if each is type(self))
+        numbers = {name: float(value) for name, value in vars(self).items()}
+        return {"kind": kind, **{name: None if math.isinf(value) else value for name, value in numbers.items()}}
+
+    @abstractmethod
+    def _cdf(self, x: FloatArray) -> FloatArray:
+        """Return probabilities."""
+
+    @abstractmethod
+    def _ppf(self, q: FloatArray) -> FloatArray:
+        """Return values."""
+
+    @abstractmethod
+    def _log_density(self, x: FloatArray) -> FloatArray:
+        """Return natural logarithms."""
+
+    @abstractmethod
+    def _problem(self) -> str:
+        """Return what is wrong with the numbers, in words; nothing where nothing is."""
+
+
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(_Density):
     """A flat density between two limits.
 
     Parameters
@@ -37,61 +115,14 @@ class Uniform:
     low: float
     high: float
 
-    def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``.
+    def _cdf(self, x: FloatArray) -> FloatArray:
+        return np.clip((x - self.low) / (self.high - self.low), 0.0, 1.0)
 
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
+    def _ppf(self, q: FloatArray) -> FloatArray:
+        return self.low + q * (self.high - self.low)
 
-        Returns
-        -------
-        ndarray
-            Probabilities from 0 to 1, same shape.
-        """
-        return np.clip((np.asarray(x, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
-
-    def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``.
-
-        Parameters
-        ----------
-        q : array_like
-            Probabilities from 0 to 1.
-
-        Returns
-        -------
-        ndarray
-            Values in the unit of the parameter, same shape.
-        """
-        return self.low + np.asarray(q, dtype=np.float64) * (self.high - self.low)
-
-    def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Natural logarithms, same shape.
-        """
-        x = np.asarray(x, dtype=np.float64)
+    def _log_density(self, x: FloatArray) -> FloatArray:
         return np.where((x >= self.low) & (x <= self.high), -math.log(self.high - self.low), -np.inf)
-
-    def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values.
-
-        Returns
-        -------
-        dict
-            What `prior_from_record` or `Priors.from_record` reads.
-        """
-        return {"kind": "uniform", "low": self.low, "high": None if math.isinf(self.high) else self.high}
 
     def _problem(self) -> str:
         if not (math.isfinite(self.low) and self.high > self.low):
@@ -100,7 +131,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(_Density):
     """A density flat in the logarithm between two positive limits.
 
     Parameters
@@ -112,64 +143,17 @@ class LogUniform:
     low: float
     high: float
 
-    def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Probabilities from 0 to 1, same shape.
-        """
-        ratio = np.maximum(np.asarray(x, dtype=np.float64), self.low) / self.low
+    def _cdf(self, x: FloatArray) -> FloatArray:
+        ratio = np.maximum(x, self.low) / self.low
         return np.clip(np.log(ratio) / math.log(self.high / self.low), 0.0, 1.0)
 
-    def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``.
+    def _ppf(self, q: FloatArray) -> FloatArray:
+        return self.low * np.exp(q * math.log(self.high / self.low))
 
-        Parameters
-        ----------
-        q : array_like
-            Probabilities from 0 to 1.
-
-        Returns
-        -------
-        ndarray
-            Values in the unit of the parameter, same shape.
-        """
-        return self.low * np.exp(np.asarray(q, dtype=np.float64) * math.log(self.high / self.low))
-
-    def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Natural logarithms, same shape.
-        """
-        x = np.asarray(x, dtype=np.float64)
+    def _log_density(self, x: FloatArray) -> FloatArray:
         inside = (x >= self.low) & (x <= self.high)
         safe = np.where(inside, x, self.low)
         return np.where(inside, -np.log(safe) - math.log(math.log(self.high / self.low)), -np.inf)
-
-    def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values.
-
-        Returns
-        -------
-        dict
-            What `prior_from_record` or `Priors.from_record` reads.
-        """
-        return {"kind": "log_uniform", "low": self.low, "high": None if math.isinf(self.high) else self.high}
 
     def _problem(self) -> str:
         if not (math.isfinite(self.low) and self.low > 0 and self.high > self.low):
@@ -180,7 +164,7 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(_Density):
     """A normal density, cut at limits.
 
     Parameters
@@ -212,71 +196,21 @@ class Gaussian:
         upper, lower = float(special.log_ndtr(high)), float(special.log_ndtr(low))
         return upper + math.log1p(-math.exp(lower - upper)) if math.isfinite(lower) else upper
 
-    def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Probabilities from 0 to 1, same shape.
-        """
+    def _cdf(self, x: FloatArray) -> FloatArray:
         low, high = self._edges
         value = special.ndtr((np.clip(x, self.low, self.high) - self.mean) / self.sigma)
         return np.clip((np.asarray(value, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
 
-    def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value below which the probability is ``q``.
-
-        Parameters
-        ----------
-        q : array_like
-            Probabilities from 0 to 1.
-
-        Returns
-        -------
-        ndarray
-            Values in the unit of the parameter, same shape.
-        """
+    def _ppf(self, q: FloatArray) -> FloatArray:
         low, high = self._edges
-        q = np.asarray(q, dtype=np.float64)
         if low > 0.5:  # the lower tail is as exact as the upper one is not
             return -replace(self, mean=-self.mean, low=-self.high, high=-self.low).ppf(1.0 - q)
         value = self.mean + self.sigma * special.ndtri(low + q * (high - low))
         return np.asarray(np.clip(value, self.low, self.high), dtype=np.float64)
 
-    def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the density at ``x``, minus infinity outside.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Natural logarithms, same shape.
-        """
-        x = np.asarray(x, dtype=np.float64)
+    def _log_density(self, x: FloatArray) -> FloatArray:
         value = -0.5 * ((x - self.mean) / self.sigma) ** 2 - math.log(self.sigma * _SQRT_2PI) - self.log_norm
         return np.where((x >= self.low) & (x <= self.high), value, -np.inf)
-
-    def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values.
-
-        Returns
-        -------
-        dict
-            What `prior_from_record` or `Priors.from_record` reads.
-        """
-        limits = {"low": self.low, "high": self.high}
-        bounded = {name: None if math.isinf(value) else value for name, value in limits.items()}
-        return {"kind": "gaussian", "mean": self.mean, "sigma": self.sigma, **bounded}
 
     def _problem(self) -> str:
         if not (math.isfinite(self.mean) and math.isfinite(self.sigma) and self.sigma > 0):
@@ -290,7 +224,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(_Density):
     """One value, not fitted.
 
     Parameters
@@ -311,60 +245,14 @@ class Fixed:
         """The value, as the upper limit of the support."""
         return self.value
 
-    def cdf(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the probability below ``x``.
+    def _cdf(self, x: FloatArray) -> FloatArray:
+        return (x >= self.value).astype(np.float64)
 
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
+    def _ppf(self, q: FloatArray) -> FloatArray:
+        return np.full(q.shape, self.value, dtype=np.float64)
 
-        Returns
-        -------
-        ndarray
-            Probabilities from 0 to 1, same shape.
-        """
-        return (np.asarray(x, dtype=np.float64) >= self.value).astype(np.float64)
-
-    def ppf(self, q: npt.ArrayLike) -> FloatArray:
-        """Return the value, whatever ``q``.
-
-        Parameters
-        ----------
-        q : array_like
-            Probabilities from 0 to 1.
-
-        Returns
-        -------
-        ndarray
-            Values in the unit of the parameter, same shape.
-        """
-        return np.full(np.shape(q), self.value, dtype=np.float64)
-
-    def log_density(self, x: npt.ArrayLike) -> FloatArray:
-        """Return zero at the value (a probability, not a density) and minus infinity elsewhere.
-
-        Parameters
-        ----------
-        x : array_like
-            Values in the unit of the parameter.
-
-        Returns
-        -------
-        ndarray
-            Natural logarithms, same shape.
-        """
-        return np.where(np.asarray(x) == self.value, 0.0, -np.inf)
-
-    def record(self) -> dict[str, Any]:
-        """Return the prior as JSON values.
-
-        Returns
-        -------
-        dict
-            What `prior_from_record` or `Priors.from_record` reads.
-        """
-        return {"kind": "fixed", "value": self.value}
+    def _log_density(self, x: FloatArray) -> FloatArray:
+        return np.where(x == self.value, 0.0, -np.inf)
 
     def _problem(self) -> str:
         return "" if math.isfinite(self.value) else f"is fixed at {self.value!r}; give a finite number"

@@ -50,6 +50,11 @@ def rows_of(rows: Any) -> list[ClumpRow]:
     ----------
     rows : dict or None
         As `sc_lab.session.clump_rows.rows_from_table` gives them.
+
+    Returns
+    -------
+    list of ClumpRow
+        The rows.
     """
     return [] if rows is None else rows_from_json(rows)
 
