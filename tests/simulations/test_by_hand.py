@@ -144,6 +144,7 @@ def test_encounters_of_the_lines_are_those_of_six_haloes_in_ten_and_of_one_in_on
 
     mass = np.array([1e4, 1e5, 1e6])
     clusters = QTable({"mass": mass * u.Msun, "mass_dm": 30 * mass * u.Msun, "mass_gas": 5 * mass * u.Msun})
+    clusters["mass_dm_group"] = clusters["mass_dm"]
     clusters["z"], clusters["r_max"] = 12.0, [20.0, 30.0, 40.0] * u.pc
     lines = timescale_lines(clusters)
     np.testing.assert_allclose(lines.t_int_nearest / lines.t_int_local, 1.5**3 / (1000 / 6), rtol=1e-12)  # rounding
