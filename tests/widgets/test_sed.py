@@ -348,6 +348,30 @@ def test_a_missing_library_is_refused_in_words_and_nothing_is_lost(tmp_path):
     panel.close()
 
 
+def test_a_library_without_gas_is_said_and_fits_without_it(tmp_path):
+    """As a grid that was converted from BPASS files alone."""
+    from sc_lab.sed.bpass import write_grid
+
+    bc03 = SedModel().loaded_library
+    path = tmp_path / "stars alone.fits"
+    write_grid(
+        path, bc03.spectra, metallicity=0.02 * bc03.metallicity, age=bc03.age, wavelength=bc03.wavelength,
+        live_fraction=bc03.live_fraction,
+    )  # fmt: skip
+    panel = SedPanel(_validated(table()))
+    panel.host.select([0])
+    panel.controls.library.value = str(path)
+    assert "no nebular grids" in panel._words.value
+    panel.controls.nebular.value = False
+    assert "stars alone" in panel._words.value
+    assert f"library={str(path)!r}" in panel.code()
+    panel.apply.one.click()
+    assert panel.message.text == ""
+    settings = panel.session.current_catalog.meta["sc_lab"]["sed"]["settings_by_clump"]["c0"]
+    assert settings["model"]["library"]["path"] == str(path)
+    panel.close()
+
+
 def test_a_library_that_was_handed_over_loaded_stays(calls):
     loaded = SedModel().loaded_library
     panel = SedPanel(_validated(table()))

@@ -33,7 +33,7 @@ from sc_lab_widgets.panels.sed_engine import AHEAD, Engine, one_of_each
 from sc_lab_widgets.panels.sed_given import settings_of_fit, table_of
 from sc_lab_widgets.panels.sed_judge import Judge, differences
 from sc_lab_widgets.panels.sed_light import Light, Lights
-from sc_lab_widgets.panels.sed_view import SedView, plain
+from sc_lab_widgets.panels.sed_view import UNTITLED, SedView, plain
 from sc_lab_widgets.panels.sed_words import as_html, sentences, title_of, waiting
 
 if TYPE_CHECKING:
@@ -367,7 +367,8 @@ class SedPanel(Panel):
 
     def _failed(self, error: BaseException) -> None:
         """Show why a fit beside the gestures came to nothing."""
-        self._say([])
+        # In a script it is not beside them, and the end of the gesture clears messages.
+        self._say([str(error)] if isinstance(error, ScLabError) and not self.engine.has_loop else [])
         self._paint(self._clear_fit)
         self.message.report(error)
 
@@ -390,7 +391,7 @@ class SedPanel(Panel):
         self.view.clear()
         self.corner.clear()
         self._clear_judged()
-        self._set_title("")
+        self._set_title(UNTITLED)
         self._say([_NOTHING])
 
     def _clear_fit(self) -> None:

@@ -149,6 +149,11 @@ class Engine:
         self._background.forget("fit")
 
     @property
+    def has_loop(self) -> bool:
+        """Whether there is an event loop, without which every fit is made at once."""
+        return _running_loop() is not None
+
+    @property
     def busy(self) -> bool:
         """Whether a fit is on its way."""
         return self._background.busy("fit")
