@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sc_lab_widgets.panels.sed_curves import Curves
     from sc_lab_widgets.panels.sed_light import Light
 
-__all__ = ["FIGURES", "JUDGE", "SedView", "plain"]
+__all__ = ["FIGURES", "JUDGE", "UNTITLED", "SedView", "plain"]
 
 #: Names of the figures.
 FIGURES: Final = ("sed", "sed_residuals", "sed_sfh")
@@ -40,6 +40,8 @@ _DATA, _MODEL, _BAND, JUDGE = ORANGE, BLUE, SKY, VERMILION
 #: Length of the arrow of a limit, as a factor in flux.
 _ARROW: Final = 0.62
 _JUDGED: Final = "bagpipes"
+#: The title where there is no clump: a title that begins empty has no room later.
+UNTITLED: Final = "SED"
 #: Screen distance within which a click finds a photometric point [px].
 _REACH: Final = 14.0
 #: Wavelengths below and above the bands that the figure shows, as factors.
@@ -105,7 +107,7 @@ class SedView:
     # ---- building ------------------------------------------------------------------------
     def _sed(self) -> figure:
         plot = new_figure(
-            "sed", "", "observed wavelength [µm]", "flux density [nJy]", height=420, x_log=True, y_log=True,
+            "sed", UNTITLED, "observed wavelength [µm]", "flux density [nJy]", height=420, x_log=True, y_log=True,
             x_range=self.wavelengths, y_range=Range1d(1.0, 100.0),
         )  # fmt: skip
         plot.xaxis.ticker = FixedTicker(ticks=list(_TICKS))
