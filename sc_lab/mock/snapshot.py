@@ -12,6 +12,7 @@ import numpy.typing as npt
 from astropy.table import QTable
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.potential import G
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.units import FloatArray
@@ -23,6 +24,10 @@ KINDS = {"virialised": 1.0, "bound": 1.27, "unbound": 1.8}
 #: Comoving side of the box for each particle along it [kpc/h], as in the box of Williams et al. 2025.
 _SPACING = 1776.0 / 768.0
 _COSMOLOGY = {"h": 0.71, "omega_matter": 0.27, "omega_lambda": 0.73, "omega_baryon": 0.044}
+#: Scale radii in the radius of a halo: young haloes are not concentrated.
+CONCENTRATION = 4.0
+#: Faster than this share of the escape speed no particle of a halo is.
+_FASTEST = 0.95
 #: Spheres end here, in scale radii: 1.5 % of a Plummer sphere lies further out.
 _EDGE = 10.0
 #: Mean mass of a gas particle [proton masses] and share of hydrogen, for temperatures of primordial, neutral gas.
@@ -40,7 +45,8 @@ class MockSnapshot(Snapshot):
         ``mass``, ``scale`` and ``r_half`` [pc], ``age_onset`` [Myr], ``metallicity`` (solar units of 0.02), ``halo``
         (-1 for none) and the centre [kpc, physical].
     haloes : QTable
-        ``n_dm``, ``mass_dm``, ``scale`` [kpc] and the centre [kpc, physical].
+        ``n_dm``, ``mass_dm``, ``r_200``: where they end, and ``scale`` = r_200 / concentration [kpc], ``concentration``,
+        ``r_half`` [kpc], ``virial_ratio`` = |U|/K of the dark matter, and the centre [kpc, physical].
     star_cluster : ndarray of int
         The row of the truth for each star, -1 for stars between the clusters.
     """
@@ -50,6 +56,17 @@ class MockSnapshot(Snapshot):
     star_cluster: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False)
 
 
+@check.checked(
+    seed=check.optional(check.seed),
+    n_side=check.count(1),
+    n_clusters=check.count(1),
+    n_haloes=check.count(),
+    in_halo=check.scalar(0.0, "a share from 0 to 1", high=1.0),
+    kinds=check.array(words="three shares that add up to 1: " + ", ".join(KINDS), low=0.0, shape=(3,)),
+    redshift=check.scalar(0.0, "a redshift from 0 to 1000", high=1000.0),
+    concentration=check.positive(),
+    name=check.text,
+)
 def make_snapshot(
     seed: Any = None,
     *,
@@ -59,6 +76,7 @@ def make_snapshot(
     in_halo: float = 0.4,
     kinds: tuple[float, float, float] = (0.5, 0.25, 0.25),
     redshift: float = 12.0,
+    concentration: float = CONCENTRATION,
     name: str = "mock snapshot",
 ) -> MockSnapshot:
     """Return a periodic box of dark-matter haloes, gas and star clusters.
@@ -77,6 +95,8 @@ def make_snapshot(
         Shares of virialised clusters, of bound ones that are not, and of unbound ones.
     redshift : float
         Redshift of the snapshot.
+    concentration : float
+        Radius of the haloes over their scale radius.
     name : str
         What to call it.
 
@@ -93,23 +113,22 @@ def make_snapshot(
 
     Notes
     -----
-    Haloes and clusters are Plummer spheres with the isotropic velocities of equilibrium (Aarseth, Henon & Wielen 1974),
-    each by its own gravity; speeds of clusters that are not to be virialised are raised. What lies between them is a
+    Haloes follow Navarro, Frenk & White 1997 out to r_200, the radius of 200 times the critical density, where they end;
+    their isotropic velocities have the dispersion that Jeans' equation asks for, with no pressure from outside, so that
+    |U|/K = 2, and none escapes. Clusters are Plummer spheres with the velocities of equilibrium (Aarseth, Henon & Wielen
+    1974), each by its own gravity; speeds of those that are not to be virialised are raised. What lies between is a
     lattice with jitter, which makes no groups of its own. The first cluster straddles a corner of the box.
     """
-    if n_clusters < 1 or n_haloes < 0 or not 0 <= in_halo <= 1 or round(in_halo * n_clusters) > n_haloes:
+    if round(in_halo * n_clusters) > n_haloes:
         msg = (
             f"n_clusters is {n_clusters}, n_haloes {n_haloes} and in_halo {in_halo}; give at least one cluster, a share "
             "from 0 to 1, and a halo for each cluster that is to be in one"
         )
         raise InputError(msg)
-    if len(kinds) != len(KINDS) or min(kinds) < 0 or not np.isclose(sum(kinds), 1):
+    if not np.isclose(sum(kinds), 1):
         msg = f"kinds is {kinds}; give three shares that add up to 1: {', '.join(KINDS)}"
         raise InputError(msg)
-    if not 0 <= redshift < 1000 or n_side != int(n_side) or n_side < 1:
-        msg = f"redshift is {redshift!r} and n_side {n_side!r}; give a redshift from 0 on and a whole number above 0"
-        raise InputError(msg)
-    made = _Maker(np.random.default_rng(1 if seed is None else seed), n_side, redshift)
+    made = _Maker(np.random.default_rng(1 if seed is None else seed), n_side, redshift, concentration)
     made.add_haloes(n_haloes)
     made.add_clusters(n_clusters, round(in_halo * n_clusters), kinds)
     made.fill()
@@ -119,8 +138,9 @@ def make_snapshot(
 class _Maker:
     """The box as it is being filled; physical units [kpc, km/s, Msun] throughout."""
 
-    def __init__(self, rng: np.random.Generator, n_side: int, redshift: float) -> None:
+    def __init__(self, rng: np.random.Generator, n_side: int, redshift: float, concentration: float) -> None:
         self.rng = rng
+        self.concentration = concentration
         self.number = n_side**3
         self.a = 1.0 / (1.0 + redshift)
         self.redshift = redshift
@@ -128,6 +148,9 @@ class _Maker:
         self.code_box = _SPACING * n_side
         self.box = self.code_box * self.unit
         critical = 277.53663  # Msun h^2 / kpc^3
+        # 200 times the critical density then, physical; a flat cosmology without radiation.
+        expansion = _COSMOLOGY["omega_matter"] * (1 + redshift) ** 3 + _COSMOLOGY["omega_lambda"]
+        self.dense = 200.0 * critical * _COSMOLOGY["h"] ** 2 * expansion
         dark = (_COSMOLOGY["omega_matter"] - _COSMOLOGY["omega_baryon"]) * critical
         self.m_dm = dark * _SPACING**3 / _COSMOLOGY["h"]
         self.m_baryon = (
@@ -150,15 +173,27 @@ class _Maker:
             raise InputError(msg)
         for count in numbers.astype(int).tolist():
             mass = count * self.m_dm
-            # Half of the mass inside a quarter of the virial radius (Barkana & Loeb 2001), physical.
-            scale = 0.25 * 1.172 * (mass / 1e8 * _COSMOLOGY["h"]) ** (1 / 3) * 13.0 * self.a
-            centre = self._free(6.0 * scale)
+            reach = (3.0 * mass / (4.0 * np.pi * self.dense)) ** (1 / 3)
+            scale = reach / self.concentration
+            centre = self._free(1.2 * reach)
             drift = 15.0 * self.rng.standard_normal(3)
-            self._sphere("dm", count, self.m_dm, scale, centre, drift, total=mass)
+            half, ratio = self._halo(count, scale, centre, drift, total=mass)
             # In some haloes the gas has cooled and sunk in, in others not yet: two mean densities.
-            shrunk = 0.15 if self.rng.uniform() < 0.5 else 0.6
-            self._gas(count, shrunk * scale, centre, drift, total=mass)
-            self.haloes.append({"n_dm": count, "mass_dm": mass, "scale": scale, "centre": centre, "drift": drift})
+            shrunk = 0.04 if self.rng.uniform() < 0.5 else 0.15
+            self._gas(count, shrunk * reach, centre, drift, total=mass)
+            self.haloes.append(
+                {
+                    "n_dm": count,
+                    "mass_dm": mass,
+                    "r_200": reach,
+                    "scale": scale,
+                    "concentration": self.concentration,
+                    "r_half": half,
+                    "virial_ratio": ratio,
+                    "centre": centre % self.box,
+                    "drift": drift,
+                }
+            )
 
     def add_clusters(self, n: int, n_inside: int, kinds: tuple[float, float, float]) -> None:
         """Add star clusters, the first ``n_inside`` of them in haloes, the very first one across a corner."""
@@ -180,7 +215,7 @@ class _Maker:
                 centre, drift = self._free(12.0 * scale), 15.0 * self.rng.standard_normal(3)
             else:
                 where = self.haloes[halo]
-                centre = where["centre"] + 0.1 * where["scale"] * self.rng.standard_normal(3)
+                centre = where["centre"] + 0.025 * where["r_200"] * self.rng.standard_normal(3)
                 drift = where["drift"]
             mass = count * self.m_baryon
             factor = KINDS[str(state[row])]
@@ -212,7 +247,13 @@ class _Maker:
         for halo in self.haloes:
             count = max(halo["n_dm"] // 60, 4)
             rows = self._sphere(
-                "stars", count, self.m_baryon, halo["scale"], halo["centre"], halo["drift"], total=halo["mass_dm"]
+                "stars",
+                count,
+                self.m_baryon,
+                0.25 * halo["r_200"],
+                halo["centre"],
+                halo["drift"],
+                total=halo["mass_dm"],
             )
             rows |= {"age": self.rng.uniform(5.0, 120.0, count), "metallicity": np.full(count, 2e-4)}
             rows["cluster"] = np.full(count, -1)
@@ -248,6 +289,39 @@ class _Maker:
             f"there is no free place in a box of {self.box:.1f} kpc; give fewer haloes and clusters, or a larger n_side"
         )
         raise InputError(msg)
+
+    def _halo(
+        self, n: int, scale: float, centre: FloatArray, drift: FloatArray, *, total: float
+    ) -> tuple[float, float]:
+        """Add a halo of Navarro, Frenk & White that ends at its radius; return the radius of half of it, and |U|/K."""
+        c = self.concentration
+        x = np.geomspace(1e-5 * c, c, 4000)
+        inside = _within(x) / _within(c)  # share of the mass
+        # rho sigma^2 = integral of rho G M / r^2 from here to the end; in units of the scale radius and of G M / scale.
+        pull = inside / (x**3 * (1.0 + x) ** 2)
+        pieces = 0.5 * (pull[1:] + pull[:-1]) * np.diff(x)
+        dispersion = np.append(np.cumsum(pieces[::-1])[::-1], 0.0) * x * (1.0 + x) ** 2
+        # Outside of x the shells at y have masses as y / (1 + y)^2.
+        depth = inside / x + (1.0 / (1.0 + x) - 1.0 / (1.0 + c)) / _within(c)
+        share = (self.rng.permutation(n) + self.rng.uniform(size=n)) / max(n, 1)
+        at = np.interp(share, inside, x)
+        unit = G * total / scale
+        escape = np.sqrt(2.0 * unit * np.interp(at, x, depth))
+        motion = np.sqrt(unit * np.interp(at, x, dispersion))[:, None] * self.rng.standard_normal((n, 3))
+        speed = np.linalg.norm(motion, axis=1)
+        # The few that chance makes too fast are slowed down.
+        motion *= np.minimum(1.0, _FASTEST * escape / np.maximum(speed, 1e-12))[:, None]
+        offset = (scale * at)[:, None] * self._directions(n)
+        rows = {
+            "position": centre + offset - offset.mean(axis=0),
+            "velocity": drift + motion - motion.mean(axis=0),
+            "mass": np.full(n, self.m_dm),
+        }
+        self.parts["dm"].append(rows)
+        # U = - integral of G M dm / r; K as drawn.
+        energy = unit * total * float(np.trapezoid(inside / x * np.gradient(inside, x), x))
+        kinetic = 0.5 * self.m_dm * float(((rows["velocity"] - drift) ** 2).sum())
+        return scale * float(np.interp(0.5, inside, x)), energy / kinetic
 
     def _sphere(
         self,
@@ -341,7 +415,7 @@ class _Maker:
             box.name,
             box.particles,
             truth=_table(self.truth, {"mass": u.Msun, "scale": u.pc, "r_half": u.pc, "age_onset": u.Myr}),
-            haloes=_table(self.haloes, {"mass_dm": u.Msun, "scale": u.kpc}),
+            haloes=_table(self.haloes, {"mass_dm": u.Msun, "r_200": u.kpc, "scale": u.kpc, "r_half": u.kpc}),
             star_cluster=stars["cluster"].astype(np.int64),
         )
 
@@ -351,6 +425,11 @@ class _Maker:
         rate = 1.5 * np.sqrt(dark) * (100.0 * _COSMOLOGY["h"] * u.km / u.s / u.Mpc).to_value(1 / u.Myr)
         now = np.arcsinh(np.sqrt(dark / matter) * self.a**1.5)
         return np.asarray((np.sqrt(matter / dark) * np.sinh(np.maximum(now - rate * age, 1e-6))) ** (2 / 3))
+
+
+def _within(x: Any) -> Any:
+    """Return the mass within x scale radii of a halo, in units of 4 pi rho r^3 (Navarro, Frenk & White 1997)."""
+    return np.log1p(x) - x / (1.0 + x)
 
 
 #: Hydrogen nuclei in a cubic centimetre for a gas density of 1 Msun / kpc^3.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import astropy.units as u
 import numpy as np
@@ -12,7 +14,32 @@ from sc_lab.errors import InputError
 from sc_lab.simulations.header import N_TYPES
 from sc_lab.units import value_in
 
-__all__ = ["instance", "number", "particle_types", "table_with", "whole"]
+__all__ = [
+    "array",
+    "checked",
+    "choice",
+    "count",
+    "flag",
+    "groups",
+    "halo_model",
+    "instance",
+    "number",
+    "optional",
+    "particle_types",
+    "positive",
+    "scalar",
+    "seed",
+    "snapshot",
+    "table",
+    "table_with",
+    "text",
+    "whole",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: Takes a value and the name of the argument; raises where it cannot be used.
+Rule = Callable[[Any, str], object]
 
 
 def number(
@@ -173,7 +200,152 @@ def table_with(value: Any, columns: Iterable[str], name: str, mend: str) -> None
         raise InputError(msg)
 
 
+def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that looks at arguments before a function does.
+
+    Parameters
+    ----------
+    **rules : callable
+        By argument, what raises `InputError` for a value that cannot be used.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                return function(*args, **kwargs)  # which says what is wrong with the call
+            for name, rule in rules.items():
+                if name in given:
+                    rule(given[name], name)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+# ---------------------------------------------------------------------- rules
+
+
+def snapshot(value: Any, name: str) -> None:
+    """Refuse what is no snapshot."""
+    from sc_lab.simulations.snapshot import Snapshot
+
+    instance(value, Snapshot, name, "from read_snapshot")
+
+
+def groups(value: Any, name: str) -> None:
+    """Refuse what are no groups."""
+    from sc_lab.simulations.groups import Groups
+
+    instance(value, Groups, name, "from find_groups")
+
+
+def halo_model(value: Any, name: str) -> None:
+    """Refuse what is no model of haloes."""
+    from sc_lab.simulations.halos import HaloModel
+
+    instance(value, HaloModel, name, "with the cosmology")
+
+
+def table(*columns: str, mend: str = "from measure_clusters") -> Rule:
+    """Return what refuses all but tables with some columns."""
+    return lambda value, name: table_with(value, columns, name, mend)
+
+
+def choice(*names: str) -> Rule:
+    """Return what refuses all but some words."""
+    said = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(map(repr, names))
+
+    def rule(value: Any, name: str) -> None:
+        if not isinstance(value, str) or value not in names:
+            msg = f"{name} is {_shown(value)}; give {said}"
+            raise InputError(msg)
+
+    return rule
+
+
+def text(value: Any, name: str) -> None:
+    """Refuse what is no word."""
+    if not isinstance(value, str):
+        msg = f"{name} is {_shown(value)}; give a word"
+        raise InputError(msg)
+
+
+def flag(value: Any, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{name} is {_shown(value)}; give True or False"
+        raise InputError(msg)
+
+
+def count(low: int = 0) -> Rule:
+    """Return what refuses all but whole numbers from one on."""
+    return lambda value, name: whole(value, name, f"a whole number from {low} on", low=low)
+
+
+def positive(unit: u.UnitBase = u.one, *, words: str = "a number above 0") -> Rule:
+    """Return what refuses all but one number above 0."""
+    return lambda value, name: number(value, name, words, unit=unit)
+
+
+def scalar(low: float, words: str, *, unit: u.UnitBase = u.one, closed: bool = True, high: float = np.inf) -> Rule:
+    """Return what refuses all but one number within limits."""
+    return lambda value, name: number(value, name, words, unit=unit, low=low, closed=closed, high=high)
+
+
+def array(
+    unit: u.UnitBase = u.one,
+    *,
+    words: str,
+    low: float = -np.inf,
+    closed: bool = True,
+    shape: tuple[int | None, ...] | None = None,
+) -> Rule:
+    """Return what refuses all but numbers within limits, of some shape."""
+
+    def rule(value: Any, name: str) -> None:
+        found = np.array(np.nan) if isinstance(value, (str, bytes)) else value_in(value, unit, name)
+        good = (
+            bool(found.size)
+            and bool(np.isfinite(found).all())
+            and bool((found >= low if closed else found > low).all())
+        )
+        fits = shape is None or (
+            found.ndim == len(shape)
+            and all(want in (None, have) for want, have in zip(shape, found.shape, strict=True))
+        )
+        if not (good and fits):
+            msg = f"{name} is {_shown(value)}; give {words}"
+            raise InputError(msg)
+
+    return rule
+
+
+def seed(value: Any, name: str) -> None:
+    """Refuse what no generator of random numbers begins with."""
+    try:
+        np.random.default_rng(value)
+    except (TypeError, ValueError):
+        msg = f"{name} is {_shown(value)}; give a whole number from 0 on, or a numpy Generator"
+        raise InputError(msg) from None
+
+
+def optional(rule: Rule) -> Rule:
+    """Return a rule that lets None pass."""
+    return lambda value, name: None if value is None else rule(value, name)
+
+
 def _shown(value: Any) -> str:
     """Return a value as messages show it."""
-    said = repr(value)
+    said = " ".join(repr(value).split())
     return said if len(said) <= 60 else said[:57] + "..."

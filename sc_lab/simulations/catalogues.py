@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.header import N_TYPES, Header
 from sc_lab.simulations.scaling import to_physical
@@ -126,6 +127,12 @@ def read_groups(source: Any, header: Header) -> GroupCatalogue:
     return GroupCatalogue(lengths, fields, primary, secondary, header)
 
 
+def _catalogue(value: Any, name: str) -> None:
+    """Refuse what is no catalogue."""
+    check.instance(value, GroupCatalogue, name, "from read_groups")
+
+
+@check.checked(groups=check.groups, catalogue=_catalogue)
 def compare_groups(groups: Groups, catalogue: GroupCatalogue) -> dict[str, int]:
     """Return how groups found here differ from those of a file sorted by group.
 

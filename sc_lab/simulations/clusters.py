@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import MaskedColumn, QTable
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.binding import VIRIAL_RANGE, Binding, Bodies, bind, unwrap
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.potential import CROSSOVER
@@ -24,6 +25,20 @@ CENTRES = ("stars", "group", "most_bound")
 _STARS, _DM, _GAS = 4, 1, 0
 
 
+@check.checked(
+    snapshot=check.snapshot,
+    groups=check.groups,
+    min_stars=check.count(),
+    min_dm=check.count(),
+    centre=check.choice(*CENTRES),
+    size=check.choice("space", "projected"),
+    virial_range=check.array(
+        words="two numbers above 0 in rising order, such as (1.5, 2.5)", low=0.0, closed=False, shape=(2,)
+    ),
+    hubble_flow=check.flag,
+    method=check.choice("auto", "direct", "tree", "reference"),
+    wind=check.flag,
+)
 def measure_clusters(
     snapshot: Snapshot,
     groups: Groups,
@@ -97,12 +112,6 @@ def measure_clusters(
     of its farthest star. Energies are exact sums; the authors' public code visits pairs within a chunk twice, so their
     flags differ for some clusters.
     """
-    if centre not in CENTRES:
-        msg = f"centre is {centre!r}; give {', '.join(map(repr, CENTRES))}"
-        raise InputError(msg)
-    if size not in ("space", "projected"):
-        msg = f"size is {size!r}; give 'space' or 'projected'"
-        raise InputError(msg)
     number = snapshot.particles[_STARS].number
     if len(groups.labels.get(_STARS, ())) not in (0, number):
         msg = f"the groups have {len(groups.labels[_STARS])} stars, the snapshot {number}; find the groups in it anew"
@@ -158,6 +167,7 @@ def measure_clusters(
     )
 
 
+@check.checked(clusters=check.table("bound", "virialised"))
 def virial_fraction(clusters: QTable) -> float:
     """Return the share of virialised clusters among those that are bound.
 

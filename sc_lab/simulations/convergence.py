@@ -10,10 +10,11 @@ import numpy as np
 from astropy.table import QTable
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.groups import MODES, find_groups
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.simulations.stars import wind_cells
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["linking_length_test"]
 
@@ -22,6 +23,15 @@ _B = (0.1, 0.18, 0.2, 0.22, 0.4)
 _DM, _STARS = 1, 4
 
 
+@check.checked(
+    snapshot=check.snapshot,
+    mode=check.choice(*MODES),
+    of=check.choice("stars", "dm"),
+    min_stars=check.count(),
+    min_dm=check.count(),
+    reference=check.positive(),
+    edges=check.optional(check.array(u.Msun, words="masses, rising", shape=(None,))),
+)
 def linking_length_test(
     snapshot: Snapshot,
     mode: str = "SGP",
@@ -83,15 +93,9 @@ def linking_length_test(
     Williams et al. 2025, appendix A and figure 11. Wind cells among the stars are linked, not counted. No energies are
     needed, so the test is fast.
     """
-    if mode not in MODES:
-        msg = f"mode is {mode!r}; give {', '.join(map(repr, MODES))}"
-        raise InputError(msg)
-    if of not in ("stars", "dm"):
-        msg = f"of is {of!r}; give 'stars' or 'dm'"
-        raise InputError(msg)
-    values = [float(each) for each in b]
-    if not values:
-        msg = "b is empty; give at least one linking length, such as (0.1, 0.2, 0.4)"
+    values = np.atleast_1d(value_in(b, u.one, "b")).tolist()
+    if not values or np.ndim(values) > 1:
+        msg = "b is empty or no list; give at least one linking length, such as (0.1, 0.2, 0.4)"
         raise InputError(msg)
     kind = _STARS if of == "stars" else _DM
     particles = snapshot.particles[kind]
@@ -127,7 +131,9 @@ def _table(
     rows: list[tuple[float, float, int]], masses: list[FloatArray], mode: str, of: str, reference: float, edges: Any
 ) -> QTable:
     """Return counts, ratios and mass functions."""
-    bins = _edges(np.concatenate(masses) if masses else np.empty(0)) if edges is None else np.asarray(edges, float)
+    bins = (
+        _edges(np.concatenate(masses) if masses else np.empty(0)) if edges is None else value_in(edges, u.Msun, "edges")
+    )
     n = np.array([len(mass) for mass in masses], dtype=int)
     at = [row for row, (value, *_) in enumerate(rows) if np.isclose(value, reference)]
     base = float(n[at[0]]) if at and n[at[0]] else np.nan

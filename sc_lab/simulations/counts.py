@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.simulations.stars import interval, new_stars
@@ -25,6 +26,7 @@ _PER_LUMINOSITY, _ZERO = 1.15e-28, 51.6
 _LEVELS = (0.15865525393145707, 0.8413447460685429)
 
 
+@check.checked(clusters=check.table("group"), groups=check.groups, snapshot=check.snapshot)
 def add_new_stars(
     clusters: Table,
     groups: Groups,
@@ -68,9 +70,6 @@ def add_new_stars(
     Williams et al. 2025, figure 3: objects counted by all of their stars, and by new ones. L = SFR / 1.15e-28 erg/s/Hz,
     M_UV = 51.6 - 2.5 log10 L.
     """
-    if "group" not in clusters.colnames:
-        msg = "the table has no column group; give one of sc_lab.simulations.measure_clusters"
-        raise InputError(msg)
     time = interval(snapshot, since=since, previous=previous)
     new = new_stars(snapshot, since=since, previous=previous, ages=ages)
     labels = groups.labels.get(_STARS, np.empty(0, dtype=np.int64))
@@ -94,6 +93,7 @@ def add_new_stars(
     return out
 
 
+@check.checked(column=check.text, reference=check.optional(check.text))
 def number_counts(
     catalogues: Mapping[str, Table], edges: Any = None, *, column: str = "mass", reference: str | None = "DMP-GS"
 ) -> QTable:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from astropy.table import QTable
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.units import FloatArray
@@ -19,6 +20,7 @@ __all__ = ["add_environment", "halo_table"]
 _DM = 1
 
 
+@check.checked(snapshot=check.snapshot, groups=check.groups, min_dm=check.count())
 def halo_table(snapshot: Snapshot, groups: Groups, *, min_dm: int = 32) -> QTable:
     """Return place, mass and radius of the dark-matter haloes.
 
@@ -77,6 +79,12 @@ def halo_table(snapshot: Snapshot, groups: Groups, *, min_dm: int = 32) -> QTabl
     return table
 
 
+@check.checked(
+    clusters=check.table("x", "y", "z_position", "n_dm"),
+    haloes=check.table("x", "y", "z_position", "group", "mass_dm", "r_200", mend="from halo_table"),
+    snapshot=check.snapshot,
+    radii=check.array(words="comoving radii above 0 [ckpc/h], such as (5, 10)", low=0.0, closed=False, shape=(None,)),
+)
 def add_environment(
     clusters: QTable, haloes: QTable, snapshot: Snapshot, *, radii: tuple[float, ...] = (5.0, 10.0)
 ) -> QTable:

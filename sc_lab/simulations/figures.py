@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.groups import Groups
 from sc_lab.simulations.halos import HaloModel
 from sc_lab.simulations.snapshot import Snapshot
@@ -22,7 +23,7 @@ from sc_lab.simulations.timescales import (
     fit_relation,
     interaction_time,
 )
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["TimescaleLines", "Violin", "box_volume", "gas_phases", "halo_gas", "timescale_lines", "violins"]
 
@@ -34,6 +35,7 @@ _PER_CM3 = 1.98840987e33 / (3.0856775814913673e21**3 * 1.67262192e-24)
 _HYDROGEN = 0.76
 
 
+@check.checked(snapshot=check.snapshot)
 def box_volume(snapshot: Snapshot) -> u.Quantity:
     """Return the comoving volume of a periodic box.
 
@@ -88,6 +90,16 @@ class Violin:
     high: float
 
 
+def _samples(value: Any, name: str) -> None:
+    """Refuse what is no mapping of tables."""
+    if not isinstance(value, Mapping):
+        msg = f"{name} is a {type(value).__name__}; give a mapping of names to tables"
+        raise InputError(msg)
+    for each in value.values():
+        check.table_with(each, (), name, "with the columns z and what is shown")
+
+
+@check.checked(samples=_samples, column=check.text, split=check.flag, points=check.count(2))
 def violins(
     samples: Mapping[str, Table], column: str = "sigma_mass", *, split: bool = True, points: int = 120
 ) -> list[Violin]:
@@ -197,6 +209,15 @@ class TimescaleLines:
         return can_virialise(self.t_vir, age, self.t_int_nearest if nearest else self.t_int_local)
 
 
+@check.checked(
+    clusters=check.table("mass", "z", "mass_gas", "mass_dm", "mass_dm_group", "r_max"),
+    z=check.optional(check.scalar(-1.0, "a redshift", closed=False)),
+    mass=check.optional(check.array(u.Msun, words="masses above 0", low=0.0, closed=False, shape=(None,))),
+    densities=check.array(
+        u.cm**-3, words="densities above 0, such as (0.5, 100)", low=0.0, closed=False, shape=(None,)
+    ),
+    model=check.optional(check.halo_model),
+)
 def timescale_lines(
     clusters: Table,
     *,
@@ -237,7 +258,7 @@ def timescale_lines(
     stars = u.Quantity(clusters["mass"], u.Msun).value
     at = float(np.median(np.asarray(clusters["z"], dtype=float))) if z is None else float(z)
     cautions = []
-    if tuple(densities) == PLACEHOLDER_DENSITIES:
+    if densities is PLACEHOLDER_DENSITIES:
         cautions.append("the gas densities are placeholders: take them from halo_gas and bimodality")
     dark_name = "mass_dm" if (u.Quantity(clusters["mass_dm"], u.Msun).value > 0).sum() >= 3 else "mass_dm_group"
     gas = fit_relation(stars, clusters["mass_gas"])
@@ -246,12 +267,8 @@ def timescale_lines(
         f"the relation of {name} to stellar mass explains {100 * each.r_squared:.0f} % of the scatter of {each.n} clusters"
         for name, each in (("gas mass", gas), ("dark-matter mass", dark))
     ]
-    along = (
-        np.geomspace(0.5 * stars.min(), 2.0 * stars.max(), 60)
-        if mass is None
-        else np.asarray(getattr(mass, "value", mass), dtype=float)
-    )
-    n_h = np.asarray(densities, dtype=float)[:, None]
+    along = np.geomspace(0.5 * stars.min(), 2.0 * stars.max(), 60) if mass is None else value_in(mass, u.Msun, "mass")
+    n_h = value_in(densities, u.cm**-3, "densities")[:, None]
     m_gas, m_dark = gas(along), dark(along)
     total = along + m_gas + m_dark
     cool = cooling_time(m_gas[None, :], n_h, f_h2=f_h2)
@@ -264,6 +281,7 @@ def timescale_lines(
     return TimescaleLines(along, n_h[:, 0], cool, settle, cool + settle, local, nearest, gas, dark, tuple(cautions))
 
 
+@check.checked(snapshot=check.snapshot, groups=check.optional(check.groups), bins=check.count(1))
 def gas_phases(snapshot: Snapshot, groups: Groups | None = None, *, bins: int = 80) -> tuple[FloatArray, ...]:
     """Return the mass of gas by density and temperature.
 
@@ -290,6 +308,7 @@ def gas_phases(snapshot: Snapshot, groups: Groups | None = None, *, bins: int = 
     return image.T, along, up
 
 
+@check.checked(snapshot=check.snapshot, groups=check.groups, min_gas=check.count())
 def halo_gas(snapshot: Snapshot, groups: Groups, *, min_gas: int = 20) -> QTable:
     """Return the mean density and temperature of the gas of every group.
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
-from sc_lab.simulations._checks import instance, number, particle_types, whole
+from sc_lab.simulations._checks import checked, choice, count, instance, number, optional, particle_types, whole
 from sc_lab.simulations.fof import friends_of_friends
 from sc_lab.simulations.header import N_TYPES
 from sc_lab.simulations.snapshot import TYPES, Snapshot
@@ -91,6 +91,7 @@ class Groups:
         return out
 
 
+@checked(rule=choice("arepo", "number"))
 def linking_length(
     snapshot: Snapshot, primary: Sequence[int], *, b: float = 0.2, rule: str = "arepo", critical: float | None = None
 ) -> float:
@@ -169,6 +170,7 @@ def _total_mass(snapshot: Snapshot, kind: int) -> float:
     return float(sum(values.sum(dtype=np.float64) for _, values in particles.chunks("Masses")))
 
 
+@checked(rule=choice("arepo", "number"), threads=optional(count(1)))
 def find_groups(
     snapshot: Snapshot,
     mode: str | None = "DMP-GS",

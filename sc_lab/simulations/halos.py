@@ -9,6 +9,7 @@ import astropy.units as u
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.units import FloatArray, value_in
 
 __all__ = ["HaloModel", "virial_radius"]
@@ -18,6 +19,8 @@ _CRITICAL = 2.7753663e11
 _COLLAPSE = 1.686
 #: Sheth & Tormen 1999.
 _A, _SMALL_A, _P = 0.3222, 0.707, 0.3
+_MASS = check.array(u.Msun, words="masses above 0", low=0.0, closed=False)
+_REDSHIFT = check.scalar(-1.0, "one redshift above -1", closed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +51,16 @@ class HaloModel:
 
     def __post_init__(self) -> None:
         for name in ("omega_matter", "omega_baryon", "h", "sigma_8"):
-            if not getattr(self, name) > 0:
-                msg = f"{name} is {getattr(self, name)!r}; give a number above 0"
-                raise InputError(msg)
+            check.number(getattr(self, name), name, "a number above 0")
+        for name in ("omega_lambda", "n_s"):
+            check.number(getattr(self, name), name, "a number", low=-np.inf)
 
     @property
     def matter_density(self) -> float:
         """Mean comoving matter density [Msun / Mpc^3]."""
         return _CRITICAL * self.h**2 * self.omega_matter
 
+    @check.checked(k=check.array(1 / u.Mpc, words="wave numbers above 0", low=0.0, closed=False))
     def transfer(self, k: Any) -> FloatArray:
         """Return the transfer function.
 
@@ -70,7 +74,7 @@ class HaloModel:
         ndarray
             T(k), 1 on large scales (Eisenstein & Hu 1998, equations 26 to 31).
         """
-        wave = np.asarray(k, dtype=float)
+        wave = value_in(k, 1 / u.Mpc, "k")
         matter, baryon = self.omega_matter * self.h**2, self.omega_baryon * self.h**2
         share = baryon / matter
         theta = 2.7255 / 2.7
@@ -81,6 +85,7 @@ class HaloModel:
         log = np.log(2.0 * np.e + 1.8 * q)
         return np.asarray(log / (log + (14.2 + 731.0 / (1.0 + 62.5 * q)) * q**2))
 
+    @check.checked(z=check.array(words="redshifts above -1", low=-1.0, closed=False))
     def growth(self, z: Any) -> FloatArray:
         """Return the linear growth of fluctuations, 1 today.
 
@@ -102,8 +107,9 @@ class HaloModel:
             fit = 2.5 * matter / (matter ** (4 / 7) - dark + (1 + matter / 2) * (1 + dark / 70))
             return np.asarray(fit / (1 + at))
 
-        return factor(np.asarray(z, dtype=float)) / factor(np.asarray(0.0))
+        return factor(value_in(z, u.one, "z")) / factor(np.asarray(0.0))
 
+    @check.checked(mass=_MASS, z=_REDSHIFT)
     def sigma(self, mass: Any, *, z: float = 0.0) -> FloatArray:
         """Return the standard deviation of the linear density in spheres that hold a mass.
 
@@ -119,11 +125,9 @@ class HaloModel:
         ndarray
             sigma(M, z).
         """
-        radius = (3.0 * np.asarray(mass, dtype=float) / (4.0 * np.pi * self.matter_density)) ** (1.0 / 3.0)
+        radius = np.asarray((3.0 * value_in(mass, u.Msun, "mass") / (4.0 * np.pi * self.matter_density)) ** (1.0 / 3.0))
         norm = self.sigma_8 / np.sqrt(self._variance(np.array([8.0 / self.h]))[0])
-        return np.asarray(
-            norm * np.sqrt(self._variance(np.atleast_1d(radius))).reshape(np.shape(radius)) * self.growth(z)
-        )
+        return np.asarray(norm * np.sqrt(self._variance(radius.ravel())).reshape(radius.shape) * self.growth(z))
 
     def _variance(self, radius: FloatArray) -> FloatArray:
         """Return the variance in spheres without its normalisation."""
@@ -139,6 +143,7 @@ class HaloModel:
             out[row] = np.trapezoid(power * window**2 * k**3, np.log(k))
         return out
 
+    @check.checked(mass=_MASS, z=_REDSHIFT)
     def number_per_log_mass(self, mass: Any, z: float) -> FloatArray:
         """Return dn / dlnM.
 
@@ -154,7 +159,7 @@ class HaloModel:
         ndarray, shape (n,)
             Haloes per comoving Mpc^3 and e-fold of mass.
         """
-        masses = np.asarray(mass, dtype=float)
+        masses = value_in(mass, u.Msun, "mass")
         if masses.ndim != 1 or len(masses) < 2 or np.any(np.diff(masses) <= 0) or masses[0] <= 0:
             msg = "mass must hold at least two rising masses above 0, as the slope of sigma is taken along them"
             raise InputError(msg)
@@ -180,6 +185,7 @@ class HaloModel:
         square = _SMALL_A * np.asarray(nu, dtype=float) ** 2
         return np.asarray(_A * np.sqrt(2.0 * square / np.pi) * (1.0 + square**-_P) * np.exp(-square / 2.0))
 
+    @check.checked(mass=_MASS, z=_REDSHIFT, top=check.positive(u.Msun))
     def number_above(self, mass: Any, z: float, *, top: float = 1e14) -> FloatArray:
         """Return the number of haloes above a mass.
 
@@ -197,7 +203,7 @@ class HaloModel:
         ndarray
             Haloes per comoving Mpc^3.
         """
-        least = np.asarray(mass, dtype=float)
+        least, top = value_in(mass, u.Msun, "mass"), float(value_in(top, u.Msun, "top"))
         grid = np.geomspace(least.min(), max(top, 10.0 * least.max()), 600)
         counts = self.number_per_log_mass(grid, z)
         pieces = 0.5 * (counts[1:] + counts[:-1]) * np.diff(np.log(grid))
@@ -207,6 +213,7 @@ class HaloModel:
         return np.asarray(np.exp(np.interp(np.log(least), np.log(grid), log)))
 
 
+@check.checked(model=check.optional(check.halo_model))
 def virial_radius(mass: Any, z: Any, *, model: HaloModel | None = None) -> FloatArray:
     """Return the virial radius of a halo.
 

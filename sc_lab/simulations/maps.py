@@ -11,15 +11,18 @@ import astropy.units as u
 import numpy as np
 
 from sc_lab.errors import InputError, OptionalDependencyError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations import _map_loops
 from sc_lab.simulations.snapshot import TYPES, Snapshot
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["AXES", "ParticleMap", "count_in_cells", "particle_map"]
 
 #: The axes of the picture for a view along each axis of the box; right-handed, so that they look at the viewer.
 AXES: dict[str, tuple[int, int]] = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}
 _METHODS = ("auto", "compiled", "numpy", "datashader")
+_EXTENT = check.array(words="left, right, bottom and top", shape=(4,))
+_SHAPE = check.array(words="rows and columns, one cell or more each way", low=1.0, shape=(2,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ class ParticleMap:
         return np.asarray(self.image / ((x1 - x0) / columns * (y1 - y0) / rows))
 
 
+@check.checked(extent=_EXTENT, shape=_SHAPE, axis=check.choice(*AXES), method=check.choice(*_METHODS))
 def count_in_cells(
     position: Any,
     extent: tuple[float, float, float, float],
@@ -91,12 +95,6 @@ def count_in_cells(
     -----
     The counts agree; datashader has to be imported and compiled first, which takes seconds at its first use.
     """
-    if axis not in AXES:
-        msg = f"axis is {axis!r}; give 'x', 'y' or 'z'"
-        raise InputError(msg)
-    if method not in _METHODS:
-        msg = f"method is {method!r}; give {', '.join(map(repr, _METHODS))}"
-        raise InputError(msg)
     x0, x1, y0, y1 = (float(each) for each in extent)
     rows, columns = (int(each) for each in shape)
     if not (x1 > x0 and y1 > y0 and np.isfinite([x0, x1, y0, y1]).all()) or rows < 1 or columns < 1:
@@ -106,9 +104,9 @@ def count_in_cells(
     if points.ndim != 2 or points.shape[1] != 3:
         msg = f"position has the shape {points.shape}; give (n, 3)"
         raise InputError(msg)
-    weight = np.empty(0) if weights is None else np.asarray(weights, dtype=np.float64)
-    if weights is not None and len(weight) != len(points):
-        msg = f"there are {len(points)} positions and {len(weight)} weights; give one for each"
+    weight = np.empty(0) if weights is None else value_in(getattr(weights, "value", weights), u.one, "weights")
+    if weights is not None and weight.shape != (len(points),):
+        msg = f"there are {len(points)} positions and weights of the shape {weight.shape}; give one for each"
         raise InputError(msg)
     first, second = AXES[axis]
     if method == "datashader":
@@ -144,6 +142,15 @@ def _by_datashader(
     return np.nan_to_num(np.asarray(canvas.points(frame, "x", "y", datashader.sum("w")).values, dtype=np.float64))
 
 
+@check.checked(
+    snapshot=check.snapshot,
+    kind=check.choice(*TYPES),
+    axis=check.choice(*AXES),
+    extent=check.optional(_EXTENT),
+    shape=_SHAPE,
+    mass=check.flag,
+    method=check.choice(*_METHODS),
+)
 def particle_map(
     snapshot: Snapshot,
     kind: str = "stars",
@@ -184,12 +191,9 @@ def particle_map(
     InputError
         If the type is not known or there are no such particles, or a choice cannot be.
     """
-    if kind not in TYPES or not len(snapshot.particles[TYPES.index(kind)]):
+    if not len(snapshot.particles[TYPES.index(kind)]):
         there = [name for name, each in zip(TYPES, snapshot.particles, strict=True) if len(each)]
         msg = f"{snapshot.name} has no particles of {kind!r}; it has {', '.join(there)}"
-        raise InputError(msg)
-    if axis not in AXES:
-        msg = f"axis is {axis!r}; give 'x', 'y' or 'z'"
         raise InputError(msg)
     particles = snapshot.particles[TYPES.index(kind)]
     header = snapshot.header

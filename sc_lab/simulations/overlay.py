@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import astropy.units as u
@@ -14,6 +14,7 @@ from astropy.utils.metadata import MergeConflictWarning
 
 from sc_lab.catalog import validate
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 
 __all__ = ["STATES", "as_catalog", "cluster_states", "stack_catalogs"]
 
@@ -29,6 +30,7 @@ _SIZES: dict[str, tuple[str, ...]] = {
 _KEPT = ("virial_ratio", "virial_ratio_stars", "n_star", "mass_dm", "mass_gas", "t_dyn")
 
 
+@check.checked(clusters=check.table())
 def cluster_states(clusters: Table) -> npt.NDArray[np.str_]:
     """Return what each simulated cluster is.
 
@@ -60,6 +62,14 @@ def cluster_states(clusters: Table) -> npt.NDArray[np.str_]:
     return np.where(said("virialised"), STATES[0], np.where(said("bound"), STATES[1], STATES[2]))
 
 
+def _several(value: Any, name: str) -> None:
+    """Refuse what is no sequence of tables."""
+    if isinstance(value, (str, bytes, Mapping, Table, u.Quantity)) or not isinstance(value, Iterable):
+        msg = f"{name} is a {type(value).__name__}; give one or more tables, from measure_clusters, in a list"
+        raise InputError(msg)
+
+
+@check.checked(field=check.optional(check.text), size=check.choice(*_SIZES))
 def as_catalog(clusters: Table | Iterable[Table], *, field: str | None = None, size: str = "given") -> QTable:
     """Return simulated clusters as a catalogue that every part of the laboratory opens.
 
@@ -89,11 +99,12 @@ def as_catalog(clusters: Table | Iterable[Table], *, field: str | None = None, s
     Surface density and dynamical age are worked out anew from mass, radius and age, as for observed clusters. Clusters
     without mass or radius have no place in a plot and are left out.
     """
-    if size not in _SIZES:
-        msg = f"size is {size!r}; give {', '.join(map(repr, _SIZES))}"
-        raise InputError(msg)
     if not isinstance(clusters, Table):
-        return stack_catalogs([as_catalog(each, field=field, size=size) for each in clusters if len(each)])
+        _several(clusters, "clusters")
+        several = list(clusters)
+        for each in several:
+            check.table_with(each, (), "clusters", "from measure_clusters")
+        return stack_catalogs([as_catalog(each, field=field, size=size) for each in several if len(each)])
     wanted = ("id", "z", "mass", *_SIZES[size])
     missing = [name for name in wanted if name not in clusters.colnames]
     if missing:
@@ -140,6 +151,7 @@ def as_catalog(clusters: Table | Iterable[Table], *, field: str | None = None, s
     return checked
 
 
+@check.checked(catalogs=_several)
 def stack_catalogs(catalogs: Iterable[Any]) -> QTable:
     """Return several catalogues, observed or simulated, as one.
 

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.clusters import virial_fraction
-from sc_lab.units import FloatArray
+from sc_lab.units import FloatArray, value_in
 
 __all__ = ["Bimodality", "bimodality", "cumulative_mass_function", "number_ratio", "virial_fractions", "virial_ks"]
 
 
+def _tables(value: Any, name: str) -> None:
+    """Refuse what is no sequence of catalogues."""
+    if isinstance(value, (str, bytes, Mapping, Table, u.Quantity)) or not isinstance(value, Iterable):
+        msg = f"{name} is a {type(value).__name__}; give a list of tables from measure_clusters"
+        raise InputError(msg)
+    for each in value:
+        check.table_with(each, ("bound", "virialised"), name, "from measure_clusters")
+
+
+def _by_mode(value: Any, name: str) -> None:
+    """Refuse what is no mapping of catalogues."""
+    if not isinstance(value, Mapping):
+        msg = f"{name} is a {type(value).__name__}; give a mapping of modes to tables from measure_clusters"
+        raise InputError(msg)
+    for each in value.values():
+        check.table_with(each, (), name, "from measure_clusters")
+
+
+_EDGES = check.array(u.Msun, words="two masses or more, rising", shape=(None,))
+
+
+def _masses(table: Table, column: str) -> FloatArray:
+    """Return a column of masses [Msun]."""
+    check.table_with(table, (column,), "the catalogue", "from measure_clusters")
+    return value_in(table[column], u.Msun, column)
+
+
+@check.checked(catalogues=_tables)
 def virial_fractions(catalogues: Sequence[QTable]) -> QTable:
     """Return the share of virialised clusters by mode and redshift.
 
@@ -48,6 +77,7 @@ def virial_fractions(catalogues: Sequence[QTable]) -> QTable:
     return QTable(rows=rows, names=names, dtype=kinds) if rows else QTable(names=names, dtype=kinds)
 
 
+@check.checked(clusters=check.table("virialised"), column=check.text)
 def virial_ks(clusters: QTable, column: str = "mass") -> tuple[float, float]:
     """Return whether virialised clusters are a random choice of all, by Kolmogorov and Smirnov.
 
@@ -65,6 +95,7 @@ def virial_ks(clusters: QTable, column: str = "mass") -> tuple[float, float]:
     """
     from scipy.stats import ks_2samp
 
+    check.table_with(clusters, (column,), "clusters", "from measure_clusters")
     values = np.asarray(getattr(clusters[column], "value", clusters[column]), dtype=float)
     settled = np.asarray(clusters["virialised"], dtype=bool)
     if not settled.any():
@@ -73,6 +104,9 @@ def virial_ks(clusters: QTable, column: str = "mass") -> tuple[float, float]:
     return float(found.statistic), float(found.pvalue)
 
 
+@check.checked(
+    clusters=check.table(), volume=check.positive(u.Mpc**3, words="a comoving volume above 0 Mpc^3"), column=check.text
+)
 def cumulative_mass_function(clusters: QTable, volume: Any, *, column: str = "mass") -> QTable:
     """Return how many clusters there are above each mass.
 
@@ -91,11 +125,8 @@ def cumulative_mass_function(clusters: QTable, volume: Any, *, column: str = "ma
         ``mass``, rising, ``n_above`` and ``density`` = n_above / volume [Mpc^-3] with Poisson errors
         (Williams et al. 2025, figure 12).
     """
-    size = u.Quantity(volume, u.Mpc**3).value if hasattr(volume, "unit") else float(volume)
-    if not size > 0:
-        msg = f"volume is {volume!r}; give a comoving volume above 0 Mpc^3"
-        raise InputError(msg)
-    mass = np.sort(u.Quantity(clusters[column], u.Msun).value)
+    size = float(value_in(volume, u.Mpc**3, "volume"))
+    mass = np.sort(_masses(clusters, column))
     above = np.arange(len(mass), 0, -1)
     table = QTable({"mass": mass * u.Msun, "n_above": above})
     table["density"] = above / size * u.Mpc**-3
@@ -103,6 +134,7 @@ def cumulative_mass_function(clusters: QTable, volume: Any, *, column: str = "ma
     return table
 
 
+@check.checked(catalogues=_by_mode, reference=check.text, edges=_EDGES, column=check.text)
 def number_ratio(
     catalogues: Mapping[str, QTable], reference: str, edges: Any, *, column: str = "mass"
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
@@ -127,11 +159,11 @@ def number_ratio(
     if reference not in catalogues:
         msg = f"reference is {reference!r}; give one of {', '.join(map(repr, catalogues))}"
         raise InputError(msg)
-    bins = np.asarray(getattr(edges, "value", edges), dtype=float)
-    counts = {
-        name: np.histogram(u.Quantity(table[column], u.Msun).value, bins)[0].astype(float)
-        for name, table in catalogues.items()
-    }
+    bins = value_in(edges, u.Msun, "edges")
+    if len(bins) < 2 or np.any(np.diff(bins) <= 0):
+        msg = f"edges is {edges!r}; give two masses or more, rising"
+        raise InputError(msg)
+    counts = {name: np.histogram(_masses(table, column), bins)[0].astype(float) for name, table in catalogues.items()}
     base = counts[reference]
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: (each, np.where(base > 0, each / base, np.nan)) for name, each in counts.items()}
@@ -163,6 +195,7 @@ class Bimodality:
         return self.delta_bic > 10.0 and self.separation > 2.0
 
 
+@check.checked(iterations=check.count(1))
 def bimodality(values: Any, *, iterations: int = 500) -> Bimodality:
     """Return whether values are better described by two normal distributions than by one.
 
@@ -188,7 +221,7 @@ def bimodality(values: Any, *, iterations: int = 500) -> Bimodality:
     Maximum likelihood by expectation and maximisation, started from a split at each of five quantiles; Ashman, Bird &
     Zepf 1994 for the separation.
     """
-    x = np.asarray(values, dtype=float).ravel()
+    x = value_in(values, u.one, "values").ravel()
     x = x[np.isfinite(x)]
     n = len(x)
     if n < 10 or np.ptp(x) == 0:

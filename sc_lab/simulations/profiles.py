@@ -7,11 +7,20 @@ from typing import Any
 import numpy as np
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.units import FloatArray
 
 __all__ = ["half_mass_radius", "motions", "projected_half_mass_radius"]
 
 
+_SPHERE = {
+    "position": check.array(words="finite positions in rows of three", shape=(None, 3)),
+    "mass": check.array(words="masses of 0 or more, one for each", low=0.0, shape=(None,)),
+    "centre": check.array(words="three numbers", shape=(3,)),
+}
+
+
+@check.checked(**_SPHERE)
 def half_mass_radius(position: Any, mass: Any, centre: Any) -> float:
     """Return the distance of the star at which half of the mass is reached.
 
@@ -33,6 +42,7 @@ def half_mass_radius(position: Any, mass: Any, centre: Any) -> float:
     return _half(np.asarray(position, float) - np.asarray(centre, float), np.asarray(mass, float))
 
 
+@check.checked(**_SPHERE, directions=check.count(1), rng=check.seed)
 def projected_half_mass_radius(
     position: Any, mass: Any, centre: Any, *, directions: int = 32, rng: Any = 0
 ) -> tuple[float, float, float]:
@@ -60,9 +70,6 @@ def projected_half_mass_radius(
     -----
     What an observer measures: for a Plummer sphere 0.766 of the radius in space.
     """
-    if directions < 1:
-        msg = f"directions is {directions!r}; give 1 or more"
-        raise InputError(msg)
     offset = np.asarray(position, float) - np.asarray(centre, float)
     weight = np.asarray(mass, float)
     normal = np.random.default_rng(rng).standard_normal((directions, 3))
@@ -74,6 +81,9 @@ def projected_half_mass_radius(
 
 def _half(offset: FloatArray, mass: FloatArray) -> float:
     """Return the distance at which the sorted cumulative mass first reaches one half."""
+    if len(offset) != len(mass):
+        msg = f"there are {len(offset)} positions and {len(mass)} masses; give one for each"
+        raise InputError(msg)
     square = (offset**2).sum(axis=1)
     order = np.argsort(square, kind="stable")
     inside = np.cumsum(mass[order])
@@ -81,6 +91,11 @@ def _half(offset: FloatArray, mass: FloatArray) -> float:
     return float(np.sqrt(square[order[np.searchsorted(inside, 0.5 * inside[-1])]]))
 
 
+@check.checked(
+    **_SPHERE,
+    velocity=check.array(words="finite velocities in rows of three", shape=(None, 3)),
+    mean=check.array(words="three numbers", shape=(3,)),
+)
 def motions(position: Any, velocity: Any, mass: Any, centre: Any, mean: Any) -> dict[str, float]:
     """Return mean squares of velocity, split into radial motion, solid rotation and the rest.
 
@@ -103,6 +118,9 @@ def motions(position: Any, velocity: Any, mass: Any, centre: Any, mean: Any) -> 
     Rotation is omega x r with omega = L / I about the axis of the angular momentum L; what remains after radial motion
     and rotation is called turbulent (Williams et al. 2025, section 2).
     """
+    if not len(position) == len(velocity) == len(mass):
+        msg = f"there are {len(position)} positions, {len(velocity)} velocities and {len(mass)} masses; give as many"
+        raise InputError(msg)
     r = np.asarray(position, float) - np.asarray(centre, float)
     v = np.asarray(velocity, float) - np.asarray(mean, float)
     m = np.asarray(mass, float)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations._checks import instance, number
 from sc_lab.simulations.header import N_TYPES, Header, read_header
 from sc_lab.simulations.scaling import to_physical
 
@@ -238,7 +239,10 @@ class Snapshot:
             (n, 3), or redshift, scale factor, h and box cannot be.
         """
         check_header(header, box_size)
-        unknown = sorted(set(particles) - set(TYPES))
+        if not isinstance(particles, Mapping) or not all(isinstance(each, Mapping) for each in particles.values()):
+            msg = f"particles is a {type(particles).__name__}; give a mapping of types to mappings of fields"
+            raise InputError(msg)
+        unknown = sorted(map(str, set(particles) - set(TYPES)))
         if unknown:
             msg = f"particle types {', '.join(map(repr, unknown))} are not known; give {', '.join(TYPES)}"
             raise InputError(msg)
@@ -356,16 +360,20 @@ def check_header(header: Mapping[str, Any], box_size: float) -> None:
         If an entry is not known or cannot be.
     """
     known = [each.name for each in fields(Header) if each.name not in ("box_size", "numbers")]
-    unknown = sorted(set(header) - set(known))
+    unknown = sorted(set(header) - set(known) - {"box_size"})
     if unknown:
         msg = f"a header has no {', '.join(unknown)}; it has {', '.join(known)}"
         raise InputError(msg)
-    if not (np.isfinite(box_size) and box_size >= 0):
-        msg = f"box_size is {box_size!r}; give the side of the periodic box in code units, or 0 for none"
-        raise InputError(msg)
-    if not 0 < float(header.get("h", 1.0)) < 10:
-        msg = f"h is {header['h']!r}; give the Hubble constant over 100 km/s/Mpc, such as 0.7"
-        raise InputError(msg)
+    number(box_size, "box_size", "the side of the periodic box in code units, or 0 for none", closed=True)
+    if "h" in header:
+        number(header["h"], "h", "the Hubble constant over 100 km/s/Mpc, such as 0.7", high=10.0)
+    limits = {
+        "time": ("a time, or the scale factor 1 / (1 + z)", 0.0),
+        "redshift": ("a redshift above -1, or as time the scale factor 1 / (1 + z)", -1.0),
+    }
+    for name, (said, low) in limits.items():
+        if name in header:
+            number(header[name], name, said, low=low, closed=name == "time")
 
 
 def _times(header: Mapping[str, Any]) -> dict[str, float]:
@@ -565,6 +573,8 @@ def with_header(snapshot: Snapshot, **changes: Any) -> Snapshot:
     Snapshot
         With the same particles.
     """
+    instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
+    check_header(changes, changes.get("box_size", snapshot.header.box_size))
     header = replace(snapshot.header, **changes)
     particles = tuple(replace(each, header=header) for each in snapshot.particles)
     return replace(snapshot, header=header, particles=particles)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations._checks import instance
 from sc_lab.simulations.snapshot import Snapshot
 from sc_lab.units import FloatArray, value_in
@@ -149,6 +150,7 @@ def interval(snapshot: Snapshot, *, since: Any = None, previous: Snapshot | None
     return float((now.cosmology.age(now.redshift) - now.cosmology.age(before.redshift)).to_value(u.Myr))
 
 
+@check.checked(snapshot=check.snapshot)
 def new_stars(
     snapshot: Snapshot, *, since: Any = None, previous: Snapshot | None = None, ages: Any = None
 ) -> npt.NDArray[np.bool_]:

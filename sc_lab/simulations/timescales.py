@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sc_lab.errors import InputError
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.halos import HaloModel, virial_radius
 from sc_lab.units import FloatArray, value_in
 
@@ -100,6 +101,7 @@ def jeans_temperature(mass: Any, density: Any) -> FloatArray:
     return np.asarray(_G * _MU * _MH / (5.0 * _K) * m ** (2 / 3) * (4.0 * np.pi * rho / 3.0) ** (1 / 3))
 
 
+@check.checked(f_h2=check.positive(), start=check.positive(u.K))
 def cooling_time(mass: Any, density: Any, *, f_h2: float = _F_H2, start: float = _START) -> FloatArray:
     """Return how long molecular hydrogen needs to cool a cloud until it collapses.
 
@@ -124,7 +126,7 @@ def cooling_time(mass: Any, density: Any, *, f_h2: float = _F_H2, start: float =
     Williams et al. 2025, equations (4) and (7): the time from ``start`` down to the Jeans temperature at constant
     density, none where that is higher, and one cooling time k T / ((gamma - 1) f_H2 n_H Lambda) there.
     """
-    _positive(f_h2, "f_h2", u.one)
+    start = float(value_in(start, u.K, "start"))
     m, n = np.broadcast_arrays(_positive(mass, "mass", u.Msun), _positive(density, "density", _PER_CM3))
     jeans = jeans_temperature(m, n)
 
@@ -163,6 +165,7 @@ def dynamical_time(mass: Any, density: Any, *, total: Any = None) -> FloatArray:
     return np.asarray(np.sqrt(radius**3 / (_G * everything)) / _MYR)
 
 
+@check.checked(f_h2=check.positive(), start=check.positive(u.K))
 def virialisation_time(
     mass: Any, density: Any, *, total: Any = None, f_h2: float = _F_H2, start: float = _START
 ) -> FloatArray:
@@ -189,6 +192,15 @@ def virialisation_time(
     return cooling_time(mass, density, f_h2=f_h2, start=start) + dynamical_time(mass, density, total=total)
 
 
+@check.checked(
+    radius=check.array(u.kpc, words="radii of 0 or more", low=0.0),
+    z=check.scalar(-1.0, "one redshift above -1", closed=False),
+    neighbours=check.positive(),
+    distance=check.optional(check.positive(u.kpc)),
+    h=check.optional(check.positive()),
+    speed=check.positive(u.km / u.s),
+    model=check.optional(check.halo_model),
+)
 def interaction_time(
     halo_mass: Any,
     radius: Any,
@@ -238,6 +250,7 @@ def interaction_time(
     flat = mass.ravel()
     share = (made.number_above(flat, z) - made.number_above(10.0 * flat, z)) / made.number_above(np.array([1e4]), z)[0]
     density = share.reshape(mass.shape) * neighbours / (4.0 / 3.0 * np.pi * away**3)  # kpc^-3
+    speed = float(value_in(speed, u.km / u.s, "speed"))
     cross = np.pi * (virial_radius(mass, z, model=made) + own) ** 2  # kpc^2
     per_second = density * cross * speed * 1e5 / _KPC
     with np.errstate(divide="ignore"):
@@ -316,8 +329,10 @@ def fit_relation(x: Any, y: Any) -> Relation:
     Relations C1 (dark matter from stars) and C2 (gas from stars) of Williams et al. 2025, whose coefficients are to be
     taken from the user's own catalogue.
     """
-    a = np.asarray(getattr(x, "value", x), dtype=float)
-    b = np.asarray(getattr(y, "value", y), dtype=float)
+    a, b = (value_in(getattr(each, "value", each), u.one, name).ravel() for each, name in ((x, "x"), (y, "y")))
+    if len(a) != len(b):
+        msg = f"x has {len(a)} values and y {len(b)}; give as many"
+        raise InputError(msg)
     keep = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
     n = int(keep.sum())
     if n < 3 or np.ptp(a[keep]) == 0:

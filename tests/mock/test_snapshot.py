@@ -82,6 +82,58 @@ def test_haloes_are_found_with_their_mass(box):
     assert mass == pytest.approx(np.sort(box.haloes["mass_dm"].to_value(u.Msun))[::-1], rel=0.2)
 
 
+def _dark(box, row):
+    """Return places and velocities of the dark matter of a halo, and what the truth says of it."""
+    true = box.haloes[row]
+    centre = np.array([true[name].to_value(u.kpc) for name in ("x", "y", "z_position")])
+    # Haloes come first, the heaviest before the others.
+    rows = slice(int(box.haloes["n_dm"][:row].sum()), int(box.haloes["n_dm"][: row + 1].sum()))
+    side = box.header.box_size * box.header.a / box.header.h * box.header.length_cm * u.cm.to(u.kpc)
+    offset = box.dm["Coordinates"][rows].to_value(u.kpc) - centre
+    return offset - side * np.round(offset / side), box.dm["Velocities"][rows].to_value(u.km / u.s), true
+
+
+def test_haloes_follow_navarro_frenk_and_white_and_end_at_their_radius():
+    """200 times the critical density inside; M(<r) goes as ln(1 + x) - x / (1 + x)."""
+    box = make_snapshot(7, n_side=36, n_clusters=2, n_haloes=3, concentration=6.0)
+    offset, _, true = _dark(box, 0)
+    radius = np.linalg.norm(offset, axis=1)
+    end = true["r_200"].value
+    # The centre of mass of some thousand particles is no more than a hundredth of their radius away.
+    assert radius.max() < 1.05 * end
+    critical = box.header.cosmology.critical_density(box.header.redshift).to_value(u.Msun / u.kpc**3)
+    # The unit of mass in the header and the rounded constants of the code: 5e-4.
+    assert true["mass_dm"].value / (4 / 3 * np.pi * end**3) == pytest.approx(200 * critical, rel=1e-3)
+
+    def within(x):
+        return np.log1p(x) - x / (1 + x)
+
+    for share in (0.1, 0.3, 0.5, 0.8):
+        # Drawn in even steps of mass, the centre being that of mass: 2 %.
+        assert (radius < share * end).mean() == pytest.approx(within(6 * share) / within(6.0), abs=0.02)
+    assert np.median(radius) == pytest.approx(true["r_half"].value, rel=0.03)
+
+
+def test_haloes_are_in_equilibrium_and_hold_their_particles():
+    from sc_lab.simulations.potential import G, potential_energy
+
+    box = make_snapshot(7, n_side=36, n_clusters=2, n_haloes=3)
+    for row in range(3):
+        offset, velocity, true = _dark(box, row)
+        mass = np.full(len(offset), true["mass_dm"].value / len(offset))
+        own = velocity - velocity.mean(axis=0)
+        kinetic = 0.5 * (mass[:, None] * own**2).sum()
+        potential = potential_energy(offset, mass)
+        # A sum over some hundred points scatters by some per cent about the smooth halo.
+        assert -potential / kinetic == pytest.approx(true["virial_ratio"], rel=0.06)
+        assert true["virial_ratio"] == pytest.approx(2.0, rel=0.1)
+        away = np.linalg.norm(offset[:, None] - offset[None], axis=2)
+        np.fill_diagonal(away, np.inf)
+        bound = 0.5 * (own**2).sum(axis=1) < G * (mass / away).sum(axis=1)
+        # Held to 95 % of the escape speed of the smooth halo; the sum over points differs a little at the edge.
+        assert bound.mean() > 0.995
+
+
 def test_ages_of_stars_are_read_back_from_the_scale_factors(box):
     ages = star_ages(box)
     for row, true in enumerate(box.truth):
@@ -98,15 +150,17 @@ def test_gas_is_denser_and_has_temperatures(box):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"n_clusters": 0}, "at least one"),
+        ({"n_clusters": 0}, "a whole number from 1 on"),
         ({"n_clusters": 10, "n_haloes": 1, "in_halo": 0.5}, "a halo for each"),
         ({"kinds": (0.5, 0.5, 0.5)}, "add up to 1"),
         ({"n_side": 12}, "larger n_side"),
         ({"n_side": 32.5}, "a whole number"),
-        ({"redshift": -1.0}, "a redshift from 0 on"),
-        ({"redshift": float("nan")}, "a redshift from 0 on"),
+        ({"redshift": -1.0}, "a redshift from 0 to 1000"),
+        ({"redshift": float("nan")}, "a redshift from 0 to 1000"),
+        ({"concentration": 0.0}, "a number above 0"),
+        ({"seed": -1}, "a whole number from 0 on"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(options, said):
     with pytest.raises(InputError, match=said):
-        make_snapshot(1, **options)
+        make_snapshot(**({"seed": 1} | options))

@@ -398,7 +398,6 @@ def test_cancel_stops_the_search_for_groups_itself(box, monkeypatch):
         before = panel.groups
         monkeypatch.setattr(simulation, "find_groups", slowly)
         panel.controls.b.value = 0.3
-        panel._search()
         await asyncio.to_thread(begun.wait, 10)
         panel._runner.stop.click()
         await asyncio.to_thread(ended.wait, 10)
