@@ -113,7 +113,7 @@ def lengths_in(linking_length: Any, box_size: Any, unit: Any) -> tuple[float, Fl
     return length, period
 
 
-def check_finite(points: npt.NDArray[Any], first: int = 0) -> None:
+def check_finite(points: npt.NDArray[Any], *, first: int = 0) -> None:
     """Refuse positions that are not finite.
 
     Parameters

@@ -172,7 +172,8 @@ def _grid(length: float, period: FloatArray, lowest: FloatArray, highest: FloatA
     if shape.max() > _MOST_CELLS or shape[0] > _MOST_PLANES:
         return None
     side = np.where(period > 0, extent / shape, least)
-    parts = int(np.ceil(np.sqrt((side**2).sum()) / length))
+    # Opposite corners of a part are less than a linking length apart.
+    parts = int(np.ceil(np.sqrt((side**2).sum()) / length * _WIDER))
     return tuple(origin.tolist()), tuple((1.0 / side).tolist()), tuple(shape.astype(int).tolist()), parts
 
 

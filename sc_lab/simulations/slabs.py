@@ -121,7 +121,7 @@ def _pieces(positions: Any, unit: Any) -> Callable[[], Iterator[FloatArray]]:
         at = 0
         for each in read():
             points = plain_positions(each, unit).astype(np.float64, copy=False)
-            check_finite(points, at)
+            check_finite(points, first=at)
             at += len(points)
             yield points
 
