@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# Written for the compiler: coordinates in arrays of their own, so that the inner loop runs on several pairs at once.
+# Written for the compiler: coordinates in arrays of their own, so that the inner loop runs on several pairs at once. A
+# pair in one place divides by zero before it is left out; the compiler must take that for no error.
 
 
 def self_sum(x: Any, y: Any, z: Any, m: Any, low: int, high: int, softening2: float) -> float:
