@@ -52,6 +52,8 @@ class Problem:
         (n, terms, height * width) further shapes of the background; no terms by default.
     precision : ndarray
         (n, terms) inverse variances of the priors around zero of their coefficients.
+    templated : bool
+        Whether the first of them is what the light looks like elsewhere.
     """
 
     kernel: PsfKernel
@@ -70,6 +72,7 @@ class Problem:
     n_plane: int
     extra: FloatArray
     precision: FloatArray
+    templated: bool = False
 
     @property
     def n_sources(self) -> int:

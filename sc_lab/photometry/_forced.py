@@ -15,7 +15,7 @@ from sc_lab.photometry._template import HostTemplates
 from sc_lab.photometry.boxes import fit_boxes
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag
 from sc_lab.photometry.grouping import neighbours_in_box
-from sc_lab.photometry.rendering import make_kernel, render_batch
+from sc_lab.photometry.rendering import kept_kernel, render_batch
 from sc_lab.photometry.sizes import clip_shape
 from sc_lab.units import FloatArray
 
@@ -227,7 +227,7 @@ def _fit(
     """Fit the boxes of the clumps ``index``, those with equally many neighbours together."""
     band, box = options.band, options.box
     corner = box_corner(x[index], y[index], box)
-    kernel = make_kernel(band.psf, (box, box), pixel_scale=band.pixel_scale)
+    kernel = kept_kernel(band.psf, box, band.pixel_scale)
     data, error = BoxReader(band, corner[:, 0], corner[:, 1], box).read(corner[:, 0], corner[:, 1], box)
     if light is not None:
         pairs = [(row, i) for row, others in enumerate(light[0]) for i in others.tolist()]

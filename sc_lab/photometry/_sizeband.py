@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,19 @@ from sc_lab.photometry._pixels import BoxReader
 from sc_lab.photometry.boxes import FREE_FLOOR, PAPER_FLOOR, BoxFits, fit_boxes
 from sc_lab.photometry.flags import FitStatus, PhotometryFlag
 from sc_lab.photometry.grouping import Groups, neighbours_in_box
-from sc_lab.photometry.rendering import PsfKernel, make_kernel, render_batch
+from sc_lab.photometry.rendering import PsfKernel, kept_kernel, render_batch
 from sc_lab.units import FloatArray
 
-__all__ = ["BOX_MARGIN", "OUTSIDE_MARGIN", "PASSES", "ShapeFits", "box_corner", "fit_shapes"]
+__all__ = [
+    "BOX_MARGIN",
+    "MAX_SHIFT",
+    "OUTSIDE_MARGIN",
+    "PASSES",
+    "ShapeFits",
+    "box_corner",
+    "fit_shapes",
+    "groups_near",
+]
 
 #: A clump up to this far outside a box still sends light into it [px].
 BOX_MARGIN = 2.0
@@ -30,7 +40,8 @@ PASSES = 3
 #: Two components closer than this have become one [px].
 _MERGED = 1.0
 
-_MAX_SHIFT = 2.0
+#: Largest shift of a centre from where it was put [px] (Claeyssens et al. 2026, section 3.1.2).
+MAX_SHIFT = 2.0
 
 #: Standard deviations of chi^2 above its expectation that are no longer noise.
 _POOR = 5.0
@@ -137,18 +148,55 @@ def box_corner(x: FloatArray, y: FloatArray, size: int) -> IntArray:
 
 def _job(members: tuple[int, ...], x: FloatArray, y: FloatArray, box: int) -> _Job:
     """Return the box of a group: ``box`` alone, ``box + 4`` in pairs, 4 px around longer chains."""
-    index = np.array(members)
-    low, high = np.array([x[index].min(), y[index].min()]), np.array([x[index].max(), y[index].max()])
+    columns, rows = [float(x[i]) for i in members], [float(y[i]) for i in members]
+    low, high = (min(columns), min(rows)), (max(columns), max(rows))
     if len(members) == 1:
         size = box
     elif len(members) == 2:
         size = box + 4
     else:
-        size = max(box + 4, int(np.ceil((high - low).max())) + 9)
+        size = max(box + 4, math.ceil(max(high[0] - low[0], high[1] - low[1])) + 9)
         size += 1 - size % 2
-    middle = 0.5 * (low + high)
-    corner = box_corner(middle[:1], middle[1:], size)[0]
-    return _Job(members, (int(corner[0]), int(corner[1])), size)
+    # As `box_corner`, without arrays: every clump of a list passes here at every edit.
+    middle = [min(max(0.5 * (a + b), -1e8), 1e8) for a, b in zip(low, high, strict=True)]
+    corner = (math.floor(middle[0] + 0.5) - size // 2, math.floor(middle[1] + 0.5) - size // 2)
+    return _Job(members, corner, size)
+
+
+def groups_near(points: FloatArray, x: FloatArray, y: FloatArray, groups: Groups, box: int) -> BoolArray:
+    """Return the clumps in whose joint fits the light of clumps at some places is taken off.
+
+    Parameters
+    ----------
+    points : ndarray
+        (m, 2) places in px of the band.
+    x, y : ndarray
+        (n,) starting positions.
+    groups : Groups
+        Joint fits.
+    box : int
+        Side of the box of a single clump.
+
+    Returns
+    -------
+    ndarray of bool
+        (n,) whether one of the places is within reach of the clump's box.
+    """
+    out = np.zeros(len(x), dtype=bool)
+    usable = np.asarray(np.isfinite(points).all(axis=1), dtype=bool)
+    if not usable.any():
+        return out
+    jobs = [_job(m, x, y, box) for m in groups.members if np.isfinite(x[m[0]]) and np.isfinite(y[m[0]])]
+    centres, reach = _squares(jobs)
+    for job, near in zip(jobs, neighbours_in_box(points, centres, reach, usable), strict=True):
+        out[list(job.members)] = near.size > 0
+    return out
+
+
+def _squares(jobs: list[_Job]) -> tuple[FloatArray, FloatArray]:
+    """Return the middles of boxes and how far from them clumps shine into them."""
+    centres = np.array([[c + job.size // 2 for c in job.corner] for job in jobs], dtype=np.float64).reshape(-1, 2)
+    return centres, np.array([job.size / 2 + OUTSIDE_MARGIN for job in jobs])
 
 
 def fit_shapes(
@@ -257,8 +305,7 @@ def _outsiders(
     if not every and not groups.cut.any():
         return [np.empty(0, dtype=np.int64)] * len(jobs)
     points = np.column_stack([x, y])
-    centres = np.array([[c + job.size // 2 for c in job.corner] for job in jobs], dtype=np.float64).reshape(-1, 2)
-    reach = np.array([job.size / 2 + OUTSIDE_MARGIN for job in jobs])
+    centres, reach = _squares(jobs)
     found = []
     for job, near in zip(jobs, neighbours_in_box(points, centres, reach, finite), strict=True):
         outside = ~np.isin(near, job.members)
@@ -286,7 +333,7 @@ def _run(
         kinds.setdefault((len(job.members), job.size), []).append(job)
     for (n_members, size), same in sorted(kinds.items()):
         if size not in kernels:
-            kernels[size] = make_kernel(band.psf, (size, size), pixel_scale=band.pixel_scale)
+            kernels[size] = kept_kernel(band.psf, size, band.pixel_scale)
         corner = np.array([job.corner for job in same], dtype=np.int64)
         members = np.array([job.members for job in same], dtype=np.int64)
         data, error = reader.read(corner[:, 0], corner[:, 1], size)
@@ -340,7 +387,7 @@ def _fit_some(
         index = members[rows][:, list(alive)]
         local_x, local_y = x[index] - corner[rows, 0, None], y[index] - corner[rows, 1, None]
         fits = fit_boxes(
-            data[rows], error[rows], kernel, x=local_x, y=local_y, test_point=True, max_shift=_MAX_SHIFT, **options
+            data[rows], error[rows], kernel, x=local_x, y=local_y, test_point=True, max_shift=MAX_SHIFT, **options
         )
         lost = _lost_member(fits, local_x, local_y)
         everything = np.arange(len(rows))

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from sc_lab.photometry._pixels import BoxReader
 from sc_lab.photometry._sizeband import ShapeFits, box_corner
-from sc_lab.photometry.rendering import make_kernel, render_batch
+from sc_lab.photometry.rendering import kept_kernel, render_batch
 from sc_lab.units import FloatArray
 
 __all__ = ["HostTemplates"]
@@ -66,7 +66,7 @@ class HostTemplates:
         good = np.isfinite(data) & np.isfinite(error) & (error > 0)
         data = np.where(good, data, 0.0)
         pairs = [(row, i) for row, members in enumerate(boxes) for i in members if self.taken[i]]
-        kernel = make_kernel(reference.psf, (side, side), pixel_scale=reference.pixel_scale)
+        kernel = kept_kernel(reference.psf, side, reference.pixel_scale)
         for turn in range(0, len(pairs), _AT_ONCE):
             row, i = np.array(pairs[turn : turn + _AT_ONCE]).T
             images = render_batch(kernel, fits.x[i] - corner[row, 0], fits.y[i] - corner[row, 1], fits.shape[i], 1)

@@ -28,6 +28,10 @@ PAPER_FLOOR = 0.0
 #: Width of the prior around zero of a template's amplitude: the light of a galaxy differs by less between bands.
 TEMPLATE_SIGMA = 3.0
 
+#: How much the light under a clump may differ from the template, in units of the template's own structure there, and
+#: the standard deviation of what counts as under a clump [px]: about the core of the PSF.
+UNLIKE, _CORE = 1.0, 1.3
+
 #: Smallest amplitude of the curvature, in units of the background itself.
 LEAST_CURVATURE = 0.1
 
@@ -318,6 +322,7 @@ def fit_boxes(
         tolerance=float(tolerance),
         n_plane=3 if plane else 0,
         extra=_templates(template, data.shape),
+        templated=template is not None,
         precision=np.full((n, 0 if template is None else 1), TEMPLATE_SIGMA**-2),
     )
     rho = None if noise_correlation is None else correlation_matrix(noise_correlation, height, width)
@@ -418,6 +423,7 @@ def _fit_part(
     """Fit a turn of boxes and work out the errors."""
     n_sources = problem.n_sources
     keep_design = rho is not None or cov_c is not None
+    keep_design |= problem.templated
     found = solve(problem, engine=engine, keep_design=keep_design or curved)
     if curved:
         problem = _with_curvature(problem, found, rho)
@@ -453,10 +459,11 @@ def _fit_part(
             plain = inverse[:, at + 2 : at + 4, at + 2 : at + 4].sum((1, 2))
             real = covariance[:, at + 2 : at + 4, at + 2 : at + 4].sum((1, 2))
             scale[:, s] = np.divide(plain, real, out=np.ones_like(plain), where=real > 0)
-        if cov_c is not None:
+        if cov_c is not None and cov_c[:, s].any():
             slope = _flux_slope(problem, found, inverse, s)
             flux_shape_var[:, s] = np.einsum("ni,nij,nj->n", slope, cov_c[:, s], slope)
     flux_shape_var = np.maximum(flux_shape_var, 0.0)
+    unlike = _unlike_template(problem, found, inverse) if problem.templated else np.zeros((len(variance), n_sources))
     error = np.sqrt(np.where(free & (variance >= 0), variance, np.nan))
     error[~free & fitted[:, None]] = 0.0
     cost = _point_costs(problem, found, engine) * scale if test_point else np.full(scale.shape, np.nan)
@@ -465,7 +472,7 @@ def _fit_part(
     further = np.arange(n_sources + 3, n_linear)
     return BoxFits(
         flux=flux,
-        flux_err=np.sqrt(error[:, :n_sources] ** 2 + flux_shape_var),
+        flux_err=np.sqrt(error[:, :n_sources] ** 2 + flux_shape_var + unlike),
         x=found.place[..., 0],
         y=found.place[..., 1],
         x_err=error[:, n_linear::5],
@@ -511,6 +518,29 @@ def _with_curvature(problem: Problem, found: Solution, rho: FloatArray | None) -
         extra=np.concatenate([problem.extra, np.broadcast_to(terms, (n, *terms.shape))], axis=1),
         precision=np.concatenate([problem.precision, (amplitude[:, None] * spread) ** -2.0], axis=1),
     )
+
+
+def _unlike_template(problem: Problem, found: Solution, inverse: FloatArray) -> FloatArray:
+    """Return the variance of fluxes by light under the clumps whose colour is not that of the rest of the box.
+
+    One amplitude stands for all of the template; the structure under a clump, which may be another clump that nobody
+    listed, may have more or less of it by `UNLIKE`.
+    """
+    height, width, n_sources = problem.kernel.height, problem.kernel.width, problem.n_sources
+    row, column = np.divmod(np.arange(height * width), width)
+    plane = np.stack([np.ones(height * width), column - 0.5 * (width - 1), row - 0.5 * (height - 1)])
+    weight, template = problem.weight, problem.extra[:, 0]
+    normal = (plane * weight[:, None]) @ plane.T
+    normal[(weight > 0).sum(1) < 3] = np.eye(3)
+    level = np.linalg.solve(normal, plane @ (weight * template)[:, :, None])
+    structure = (template - (plane.T @ level)[:, :, 0]) * found.linear[:, n_sources + 3, None] * weight
+    out = np.zeros((len(template), n_sources))
+    answer = inverse[:, :n_sources] @ found.design
+    for s in range(n_sources):
+        x, y = found.place[:, s, 0, None], found.place[:, s, 1, None]
+        near = np.exp(-0.5 * ((column - x) ** 2 + (row - y) ** 2) / _CORE**2)
+        out[:, s] = np.square(UNLIKE * (answer[:, s] * structure * near).sum(1))
+    return np.nan_to_num(out)
 
 
 def _flux_slope(problem: Problem, found: Solution, inverse: FloatArray, s: int) -> FloatArray:

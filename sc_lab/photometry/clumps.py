@@ -15,7 +15,15 @@ from astropy.table import QTable, Table
 from sc_lab.errors import InputError, ScLabError, ScLabWarning
 from sc_lab.photometry._engine import choose_engine
 from sc_lab.photometry._forced import OUTSIDE_REACH, ForcedFluxes, carry_covariance, carry_shape, forced_fluxes
-from sc_lab.photometry._sizeband import BOX_MARGIN, OUTSIDE_MARGIN, PASSES, ShapeFits, fit_shapes
+from sc_lab.photometry._sizeband import (
+    BOX_MARGIN,
+    MAX_SHIFT,
+    OUTSIDE_MARGIN,
+    PASSES,
+    ShapeFits,
+    fit_shapes,
+    groups_near,
+)
 from sc_lab.photometry._template import HostTemplates
 from sc_lab.photometry.flags import PhotometryFlag, describe_flags
 from sc_lab.photometry.grouping import Groups, group_positions
@@ -626,7 +634,9 @@ def _touched_shapes(
     if _takes_off(settings) and (redo.any() or old.gone.size):
         # Light of neighbours is taken off a box, and theirs off that of their neighbours: once per pass.
         for _ in range(PASSES - 1):
-            redo = _whole_groups(redo | _near(x, y, old, redo, band, reach), groups)
+            before = np.column_stack(_start(old, np.concatenate([old.gone, old.row[redo & known]]), band))
+            points = np.concatenate([np.column_stack([x[redo], y[redo]]), before])
+            redo = _whole_groups(redo | groups_near(points, x, y, groups, settings.box), groups)
     # What fell out of the reference was grouped among itself in another band: anew wherever a change is near.
     flags = np.asarray(old.table["size_flags"])[row]
     fell = (flags & int(PhotometryFlag.FALLBACK_BAND) > 0) | _dropped(np.asarray(old.table["snr"])[row], flags)
@@ -651,12 +661,17 @@ def _touched_fluxes(
     if old is None:
         return np.ones(len(x), dtype=bool)
     band = field[settings.reference]
-    widest = max(field[name].pixel_scale for name in settings.bands) / band.pixel_scale
-    # Half a box on the diagonal (the grids may be turned), and the shifts that fits may make.
-    reach = [0.5 * settings.box + BOX_MARGIN + 1.0]
-    if settings.mode == "full" and settings.background == "plane":
-        reach.append(reach[0] + OUTSIDE_REACH)
-    return redo | _near(x, y, old, redo, band, sum(r * max(widest, 1.0) * float(np.sqrt(2)) + 6.0 for r in reach))
+    reach = 0.0
+    for name in settings.bands:
+        # A square in px of the band, seen in px of the reference: larger where the grids are turned.
+        ny, nx = field[name].shape
+        wide = float(np.abs(field[name].jacobian_to(band, 0.5 * nx, 0.5 * ny)).sum(axis=-1).max())
+        # Half a box, its rounding, and the shifts of two clumps in the fits of their shapes, perhaps in that band.
+        steps = [0.5 * settings.box + BOX_MARGIN + 0.5 + 2 * MAX_SHIFT]
+        if settings.mode == "full" and settings.background == "plane":
+            steps.append(steps[0] + OUTSIDE_REACH)
+        reach = max(reach, sum(max(wide, 1.0) * each for each in steps))
+    return redo | _near(x, y, old, redo, band, reach)
 
 
 def _copy_rows(table: QTable, old: _Old | None, which: BoolArray) -> None:

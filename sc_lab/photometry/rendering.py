@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sc_lab.errors import InputError
 from sc_lab.units import FloatArray
 
-__all__ = ["PsfKernel", "make_kernel", "render", "render_batch"]
+__all__ = ["PsfKernel", "kept_kernel", "make_kernel", "render", "render_batch"]
 
 #: Smallest period of the Fourier sum, in pixels: a 9 x 9 box and a PSF reaching 15 px never meet their own repeats.
 _SMALLEST_PERIOD = 32
@@ -153,6 +153,27 @@ def make_kernel(psf: Any, size: tuple[int, int], *, pixel_scale: float | None = 
         energy_fraction=energy,
         psf_half_size=half * ratio,
     )
+
+
+@lru_cache(maxsize=64)
+def kept_kernel(psf: Any, side: int, pixel_scale: float) -> PsfKernel:
+    """Return the Fourier modes of a PSF for square boxes, those of the last few PSFs from memory.
+
+    Parameters
+    ----------
+    psf : Psf
+        PSF of the mosaic.
+    side : int
+        Side of the boxes in pixels.
+    pixel_scale : float
+        Pixel scale of the boxes in arcsec.
+
+    Returns
+    -------
+    PsfKernel
+        As of `make_kernel`.
+    """
+    return make_kernel(psf, (side, side), pixel_scale=pixel_scale)
 
 
 def _modes_that_matter(plus: npt.NDArray[np.complex128], minus: npt.NDArray[np.complex128]) -> int:

@@ -64,6 +64,8 @@ def test_both_engines_give_the_same_numbers(compiled, mixed_boxes):
         (mixed_boxes, {"fit_shape": False, "centre": "prior", "shape": mixed_boxes.place[:, :, 2:]}),
         (mixed_boxes, {"max_shift": 0.2}),
         (pairs, {}),
+        (mixed_boxes, {"curved": True, "test_point": True}),
+        (mixed_boxes, {"curved": True, "template": mixed_boxes.data[::-1]}),
     ):
         a, b = fit(boxes, engine="compiled", **options), fit(boxes, engine="numpy", **options)
         for name in ("flux", "x", "y", "shape", "flux_err", "chi2"):

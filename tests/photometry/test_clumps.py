@@ -25,6 +25,11 @@ def same(a, b):
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
+def asked(fits):
+    """Return the options that decided a result."""
+    return {name: fits.meta["photometry"]["settings"][name] for name in ("mode", "background")}
+
+
 def altered(field, band, change):
     """Return a field with changed pixels or errors in one band."""
     images, errors = {}, {}
@@ -41,10 +46,11 @@ def altered(field, band, change):
     )
 
 
-@pytest.fixture(scope="module", params=["paper", "full"])
+@pytest.fixture(scope="module", params=["paper-host", "full-host", "paper-plane", "full-plane"])
 def measured(request, small_field):
     field, table, truth = small_field
-    return fit_clumps(field, table, reference="F150W", mode=request.param), truth, field, table
+    mode, background = request.param.split("-")
+    return fit_clumps(field, table, reference="F150W", mode=mode, background=background), truth, field, table
 
 
 def test_fluxes_are_right_in_every_band(measured):
@@ -104,8 +110,7 @@ def test_a_table_read_back_serves_as_previous(measured, tmp_path):
     fits, _, field, table = measured
     fits.write(tmp_path / "fits.ecsv")
     back = QTable.read(tmp_path / "fits.ecsv")
-    mode = fits.meta["photometry"]["settings"]["mode"]
-    again = fit_clumps(field, table, reference="F150W", mode=mode, previous=back)
+    again = fit_clumps(field, table, reference="F150W", **asked(fits), previous=back)
     assert again.meta["photometry"]["refitted"] == [0, 0]
     assert same(again["flux_f444w"], fits["flux_f444w"])
 
@@ -113,7 +118,6 @@ def test_a_table_read_back_serves_as_previous(measured, tmp_path):
 @pytest.mark.parametrize("edit", ["add", "remove", "remove one of a pair", "move", "reorder", "add beside"])
 def test_an_edit_refits_what_it_touches_and_nothing_changes_against_a_fit_from_scratch(measured, edit):
     fits, _, field, table = measured
-    mode = fits.meta["photometry"]["settings"]["mode"]
     keep = np.arange(len(table))
     new = table.copy()
     if edit == "add":
@@ -134,8 +138,8 @@ def test_an_edit_refits_what_it_touches_and_nothing_changes_against_a_fit_from_s
         new["ra"][40] += 1e-5 * u.deg
     else:
         new = table[::-1]
-    quick = fit_clumps(field, new, reference="F150W", mode=mode, previous=fits)
-    slow = fit_clumps(field, new, reference="F150W", mode=mode)
+    quick = fit_clumps(field, new, reference="F150W", **asked(fits), previous=fits)
+    slow = fit_clumps(field, new, reference="F150W", **asked(fits))
     assert quick.meta["photometry"]["refitted"][0] < 12
     for name in slow.colnames:
         assert same(quick[name], slow[name]), name
@@ -144,8 +148,9 @@ def test_an_edit_refits_what_it_touches_and_nothing_changes_against_a_fit_from_s
 def test_other_options_make_an_earlier_table_useless(small_field):
     field, table, _ = small_field
     fits = fit_clumps(field, table[:5], mode="paper")
-    again = fit_clumps(field, table[:5], mode="full", previous=fits)
-    assert again.meta["photometry"]["refitted"] == [5, 5]
+    for other in ({"mode": "full"}, {"background": "plane"}):
+        again = fit_clumps(field, table[:5], previous=fits, **{"mode": "paper", **other})
+        assert again.meta["photometry"]["refitted"] == [5, 5]
 
 
 def test_neighbours_are_not_counted_twice_in_the_coarse_bands(small_field):
@@ -302,6 +307,7 @@ def test_it_reports_progress_and_stops_when_asked(small_field):
     [
         ({"mode": "best"}, "mode='best'"),
         ({"centre": "loose"}, "centre='loose'"),
+        ({"background": "sky"}, "background='sky'"),
         ({"box": 10}, "box=10"),
         ({"bands": ["F999W"]}, "F999W"),
         ({"pair_distance": -1}, "pair_distance=-1"),
