@@ -23,6 +23,7 @@ from sc_lab.mock.light import GLOBULARS, SOLAR, light
 from sc_lab.mock.noise import observe, sharpness, sky_noise
 from sc_lab.mock.psfs import SyntheticPsf
 from sc_lab.mock.rendering import Canvas, Gaussians
+from sc_lab.simulations import _checks as check
 from sc_lab.simulations.binding import unwrap
 from sc_lab.simulations.stars import given_ages, star_ages, wind_cells
 from sc_lab.units import FloatArray, value_in
@@ -45,6 +46,39 @@ _FEWEST_PIXELS = 80
 _METAL_FIELDS = ("GFM_Metallicity", "Metallicity")
 
 
+def _lens(value: Any, name: str) -> None:
+    """Refuse what images nothing."""
+    if not all(hasattr(value, each) for each in ("z_lens", "to_sky")):
+        msg = f"{name} is a {type(value).__name__}; give a lens model, such as read_lenstool makes"
+        raise InputError(msg)
+
+
+def _psfs(value: Any, name: str) -> None:
+    """Refuse what are no PSFs by band."""
+    if not isinstance(value, Mapping) or not value or not all(isinstance(each, Psf) for each in value.values()):
+        msg = f"{name} is a {type(value).__name__}; give a mapping of bands to Psf, at least one"
+        raise InputError(msg)
+
+
+@check.checked(
+    snapshot=check.snapshot,
+    groups=check.groups,
+    clusters=check.table("id", "group"),
+    lens=_lens,
+    psfs=_psfs,
+    z=check.optional(check.scalar(0.0, "one redshift beyond the lens", closed=False, high=1100.0)),
+    n=check.optional(check.count(1)),
+    seed=check.count(),
+    size=check.positive(u.arcsec, words="the side of the field in arcsec, above 0"),
+    offset=check.array(u.arcsec, words="two offsets from the lens in arcsec, West and North", shape=(2,)),
+    metallicity=check.scalar(0.0, "a mass fraction from 0 to 0.1", high=0.1),
+    a_v=check.scalar(0.0, "a number of magnitudes from 0 on", unit=u.mag),
+    log_u=check.scalar(-10.0, "a logarithm such as -2", high=10.0),
+    deeper=check.scalar(-30.0, "a number of magnitudes, such as 0", unit=u.mag, high=30.0),
+    separation=check.scalar(0.0, "a distance of 0 or more pixels"),
+    most_stars=check.count(1),
+    reference=check.text,
+)
 def observe_simulated(
     snapshot: Snapshot,
     groups: Groups,
@@ -129,9 +163,8 @@ def observe_simulated(
     if not len(clusters):
         msg = "there are no clusters to observe; lower min_stars in measure_clusters, or link with a larger b"
         raise InputError(msg)
-    if most_stars < 1:
-        msg = f"most_stars is {most_stars!r}; give 1 or more"
-        raise InputError(msg)
+    deeper, a_v = (float(value_in(each, u.mag, "deeper")) for each in (deeper, a_v))
+    offset = tuple(value_in(offset, u.arcsec, "offset").tolist())
     at = float(snapshot.header.redshift if z is None else z)
     if not at > float(lens.z_lens):
         msg = f"the clusters are at z = {at:g}, not behind the lens at {float(lens.z_lens):g}; give z= beyond it"

@@ -10,6 +10,7 @@ from astropy.table import QTable
 
 from sc_lab.errors import InputError
 from sc_lab.mock.recovery import match_truth
+from sc_lab.simulations import _checks as check
 from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["compare_simulated", "measure_simulated"]
 _PAIRS = (("log_mass", "mass"), ("log_r_eff", "r_eff"), ("log_sigma", "sigma_mass"))
 
 
+@check.checked(radius=check.positive(words="a number of pixels above 0"))
 def measure_simulated(
     field: MockField,
     *,
@@ -56,8 +58,8 @@ def measure_simulated(
     from sc_lab.clumps import Observation, measure
     from sc_lab.detection import detect_clumps
 
-    if "cluster" not in field.truth.colnames:
-        msg = f"the field {field.name!r} has no truth of simulated clusters; make it with observe_simulated"
+    if "cluster" not in getattr(getattr(field, "truth", None), "colnames", ()):
+        msg = f"the field {getattr(field, 'name', field)!r} has no truth of simulated clusters; make it with observe_simulated"
         raise InputError(msg)
     options = {} if sed is None else {"sed": sed}
     clumps = detect_clumps(field)

@@ -92,7 +92,8 @@ def test_what_cannot_be_observed_is_said(simulated, lens, psfs):
     for wrong, said in (
         ({"ages": 1e7}, "ages from 0"),
         ({"ages": [1, 2, 3]}, "3 values"),
-        ({"size": -3}, "at least 80"),
+        ({"size": -3}, "above 0"),
+        ({"size": 0.5}, "at least 80"),
     ):
         with pytest.raises(InputError, match=said):
             observe_simulated(snapshot, groups, clusters, lens, psfs, **({"size": 8.0, "offset": (6.0, 6.0)} | wrong))
@@ -115,3 +116,51 @@ def test_more_than_a_hundred_clusters_come_back_with_their_masses_sizes_and_dens
     assert abs(table["log_r_eff_median"][2]) < 0.25
     limits = found["is_limit"]
     assert found["limit_holds"][limits].mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seed": -1}, "seed is -1; give a whole number from 0 on"),
+        ({"deeper": np.nan}, "deeper is nan; give a number of magnitudes"),
+        ({"z": "four"}, "z is 'four'; give one redshift"),
+        ({"n": 0}, "a whole number from 1 on"),
+        ({"size": "wide"}, "side of the field in arcsec"),
+        ({"size": 3 * u.kpc}, "does not convert"),
+        ({"offset": 3.0}, "two offsets from the lens"),
+        ({"metallicity": -0.1}, "a mass fraction"),
+        ({"a_v": -1.0}, "a number of magnitudes from 0 on"),
+        ({"reference": "K"}, "the reference is K"),
+        ({"snapshot": "snap.hdf5"}, "give a Snapshot"),
+        ({"groups": None}, "give a Groups"),
+        ({"clusters": [1]}, "give a table"),
+        ({"lens": 0.35}, "give a lens model"),
+        ({"psfs": {}}, "a mapping of bands to Psf"),
+    ],
+)
+def test_arguments_that_cannot_be_are_said(simulated, lens, psfs, wrong, said):
+    snapshot, groups, clusters = simulated
+    given = {"snapshot": snapshot, "groups": groups, "clusters": clusters, "lens": lens, "psfs": psfs, "z": 4.0}
+    with pytest.raises(InputError, match=said):
+        observe_simulated(**(given | wrong))
+
+
+def test_fields_without_simulated_clusters_are_not_measured_as_such():
+    with pytest.raises(InputError, match="no truth of simulated clusters"):
+        measure_simulated("field")
+
+
+def test_wind_cells_have_no_light_whatever_ages_are_given(simulated, lens, psfs):
+    snapshot, groups, clusters = simulated
+    members = groups.members(int(clusters["group"][0]), 4)
+    fields = {name: np.array(snapshot.stars.code(name)) for name in ("Coordinates", "Velocities", "Masses")}
+    fields["GFM_StellarFormationTime"] = np.full(len(snapshot.stars), 0.05)
+    fields["GFM_StellarFormationTime"][members[::2]] = -1.0
+    windy = Snapshot.from_arrays(
+        {"stars": fields}, box_size=snapshot.header.box_size, redshift=12.0, h=snapshot.header.h, omega_matter=0.27,
+        omega_lambda=0.73,
+    )  # fmt: skip
+    options = {"z": 4.0, "n": 1, "size": 12 * u.arcsec, "offset": (6.0, 6.0), "deeper": 4.0, "ages": 20.0}
+    field = observe_simulated(windy, groups, clusters[:1], lens, {"F150W": psfs["F150W"]}, **options)
+    held = windy.stars["Masses"].to_value("solMass")[members[1::2]].sum()
+    assert field.truth["mass"][0].to_value("solMass") == pytest.approx(held, rel=1e-9)
