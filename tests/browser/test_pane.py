@@ -484,3 +484,40 @@ def test_other_front_ends_show_and_answer(other_app: Browser) -> None:
     other_app.pause(0.5)
     # Half a step of the slider is 1/36 of its track.
     assert other_app.source("a")["x"][0] == pytest.approx(7.3, abs=0.5)
+
+
+def test_a_pointer_that_rests_is_told_once_and_one_that_leaves_is_not(lab: Browser) -> None:
+    """Python hears where the pointer stays, in data coordinates, before any click."""
+    _fill(lab, PLOTS, "pane.on_rest(lambda rest: log.append([rest.figure, round(rest.x), round(rest.y)]))", SHOW)
+    lab.hover("a", 5, 2)
+    assert _logged(lab, 1) == [["a", 5, 2]]
+    # In one go, so that no slow machine makes a rest of it.
+    lab.js(
+        """([clientX, clientY]) => {
+        const pane = document.querySelector(".sc-lab-pane");
+        for (const kind of ["pointermove", "pointerleave"]) pane.dispatchEvent(new PointerEvent(kind, {clientX, clientY}));
+        }""",
+        lab.pixel("b", 3, 7),
+    )
+    lab.pause(0.4)
+    assert len(lab.kernel_eval("log")) == 1
+    assert lab.errors() == []
+
+
+def test_an_axis_takes_room_for_its_numbers_and_does_not_give_it_back_at_once(lab: Browser) -> None:
+    """Longer numbers make the frame narrower, shorter ones leave it; the figure beside it is not painted anew."""
+    _fill(lab, PLOTS, SHOW)
+    frame = "(name) => { const p = __probe.plot(name); return [p.frame.bbox.left, p._render_count]; }"
+    left, _ = lab.js(frame, "a")
+    other, painted = lab.js(frame, "b")
+    lab.kernel_exec("a.y_range.update(start=0, end=12345)")
+    lab.wait_for(f"(left) => ({frame})('a')[0] > left + 5", left)
+    lab.pause(0.3)
+    wide, _ = lab.js(frame, "a")
+    axis = lab.js("() => __probe.plot('a').axis_views.find((v) => v.dimension === 1).extents")
+    assert wide >= round(axis["tick"] + axis["tick_label"] + axis["axis_label"])
+    lab.kernel_exec("a.y_range.update(start=0, end=10)")
+    lab.wait_for("() => __probe.plot('a').model.y_range.end === 10")
+    lab.pause(0.3)
+    assert lab.js(frame, "a")[0] == wide
+    assert lab.js(frame, "b") == [other, painted]

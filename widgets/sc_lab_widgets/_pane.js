@@ -185,7 +185,10 @@ class PaneView {
     this.document.apply_json_patch(patch, named(message.ids, buffers));
     // Bokeh has now prepared its glyphs or does so in microtasks. Paint as soon as they are through: its own throttle
     // waits for the next animation frame, or the one after, and will then find nothing left to do.
-    this.soon.port2.postMessage(null);
+    // Before whatever else the page has to do: what the notebook makes of the kernel's "busy" and "idle" can wait.
+    const {scheduler} = window;
+    if (scheduler?.postTask) scheduler.postTask(() => this.soon.port1.onmessage(), {priority: "user-blocking"});
+    else this.soon.port2.postMessage(null);
   }
 
   paint() {
@@ -313,6 +316,7 @@ class PaneView {
       clearTimeout(resting);
       if (!e.buttons && wants("rest")) resting = setTimeout(() => this.rest(), REST_MS);
     }, {...early, passive: true});
+    el.addEventListener("pointerleave", () => clearTimeout(resting), {signal});
     this.ending.signal.addEventListener("abort", () => clearTimeout(resting));
     for (const name of ["pointerup", "pointercancel"]) {
       window.addEventListener(name, (e) => {

@@ -24,6 +24,7 @@ from bokeh.document.events import (
     DocumentPatchedEvent,
     ModelChangedEvent,
 )
+from bokeh.model import Model
 
 from sc_lab.errors import InputError
 from sc_lab_widgets._calm import calm
@@ -85,6 +86,21 @@ def _bokehjs() -> tuple[bytes, ...]:
     """BokehJS of the installed bokeh, packed: as plain text it would trip the server's data-rate limit."""
     folder = Path(bokeh.__file__).parent / "server" / "static" / "js"
     return tuple(gzip.compress((folder / name).read_bytes(), compresslevel=6, mtime=0) for name in _SCRIPTS)
+
+
+class _Packer(Serializer):
+    """Packs changes; looks for the reference of a model when it comes by, where bokeh begins with those of all models."""
+
+    def __init__(self, known: set[Model]) -> None:
+        super().__init__()
+        self._known = known
+
+    def get_ref(self, obj: Any) -> Any:
+        found = super().get_ref(obj)
+        return obj.ref if found is None and isinstance(obj, Model) and obj in self._known else found
+
+    def has_ref(self, obj: Any) -> bool:
+        return self.get_ref(obj) is not None
 
 
 def _merge(events: list[DocumentPatchedEvent]) -> list[DocumentPatchedEvent]:
@@ -245,7 +261,7 @@ class BokehPane(Reporting, anywidget.AnyWidget):
             buffers: list[bytes] = []
             if events:
                 models = self._document.models
-                serializer = Serializer(references=models.synced_references)
+                serializer = _Packer(models.synced_references)
                 body = serialize_json({"events": serializer.encode(events)})
                 models.flush_synced(lambda model: not serializer.has_ref(model))
                 message["ids"] = [buffer.id for buffer in serializer.buffers]
