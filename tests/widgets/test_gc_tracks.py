@@ -7,7 +7,7 @@ from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets.panels import gc_colours
 
 from sc_lab.colours import gc_tracks
-from sc_lab.errors import OptionalDependencyError
+from sc_lab.errors import InputError, OptionalDependencyError
 
 
 @pytest.fixture
@@ -89,6 +89,15 @@ def test_the_lens_redshift_moves_them_and_is_no_step(session, asked):
     assert asked == [0.351, 0.7]
     assert np.abs(np.nanmax(panel.track_layer.lines["burst", 0.4].data["x"]) - before.max()) > 0.01
     assert len(session.log) == steps
+    panel.close()
+
+
+def test_a_lens_redshift_that_cannot_be_is_refused_in_words_and_the_old_one_stays(session, asked):
+    panel = GCColourPanel(session)
+    for wrong in (-1.0, 5.0, np.nan):
+        with pytest.raises(InputError, match="their lens at z is"):
+            panel.controls.z_lens.value = wrong
+    assert panel.controls.z_lens.value == 0.351
     panel.close()
 
 

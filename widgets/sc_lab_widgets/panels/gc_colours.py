@@ -14,6 +14,7 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, LayoutDOM, PointDrawTo
 from sc_lab.colours import gc_tracks
 from sc_lab.errors import OptionalDependencyError, ScLabError
 from sc_lab.population import Vertices
+from sc_lab_widgets._controls import LiveSlider
 from sc_lab_widgets._figures import PlanePlot, limits, new_figure
 from sc_lab_widgets._panel import Panel
 from sc_lab_widgets._style import ORANGE
@@ -76,15 +77,14 @@ class GCColourPanel(Panel):
                 indent=False,
                 layout={"width": "auto"},
             ),
-            "z_lens": ui.BoundedFloatText(
-                value=_Z_LENS,
-                min=0.01,
-                max=3.0,
-                step=0.01,
-                description="their lens at z",
-                tooltip="redshift of the lens, for the tracks in the colour plot",
-                style={"description_width": "7.5em"},
-                layout={"width": "auto"},
+            "z_lens": LiveSlider(
+                _Z_LENS,
+                0.01,
+                3.0,
+                0.01,
+                label="their lens at z",
+                format=".3f",
+                hint="redshift of the lens, for the tracks in the colour plot",
             ),
         }
 

@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ui
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, Span
+from bokeh.models import ColumnDataSource, HoverTool, LayoutDOM, Span
 
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.population.hosts import HOST_QUANTITIES, HostHistogram, host_histograms
-from sc_lab_widgets._cells import close_tree, replace_earlier
+from sc_lab_widgets._alone import Alone
 from sc_lab_widgets._controls import LiveSlider
 from sc_lab_widgets._figures import LIVE, new_figure, side_by_side, up_to_step
-from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Controls
-from sc_lab_widgets._shown import Shown
 from sc_lab_widgets._style import ORANGE
 from sc_lab_widgets._symbols import CANDIDATE
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure
 
-    from sc_lab_widgets._pane import Key
+    from sc_lab_widgets._pane import BokehPane, Key
 
 __all__ = ["HostPanel"]
 
@@ -36,7 +34,7 @@ _HELP = (
 )
 
 
-class HostPanel(Shown):
+class HostPanel(Alone):
     """Figure 4 of the paper from a table of hosts; it stands alone in a cell.
 
     Parameters
@@ -62,6 +60,7 @@ class HostPanel(Shown):
     """
 
     title = "Host galaxies"
+    label = "SC Lab host galaxies: histograms"
 
     def __init__(self, table: Any, *, quantities: tuple[str, ...] = _SHOWN, bins: int = 12) -> None:
         super().__init__()
@@ -73,7 +72,6 @@ class HostPanel(Shown):
             raise InputError(msg)
         # Refused before anything is drawn.
         host_histograms(self.table, quantities=self.quantities, bins=bins)
-        self._pane: BokehPane | None = None
         self.sources: dict[str, ColumnDataSource] = {}
         self._medians: dict[str, Span] = {}
         self._ranges: dict[str, tuple[float, float, float]] = {}
@@ -195,33 +193,11 @@ class HostPanel(Shown):
         return True
 
     # ---- as a widget ---------------------------------------------------------------------------
-    @property
-    def pane(self) -> BokehPane | None:
-        """The pane that shows the figures; None before they are on a page."""
-        return self._pane
+    def _plots(self) -> LayoutDOM:
+        return self.root
 
-    @property
-    def widget(self) -> ui.Widget:
-        """The panel as an ipywidget."""
-        if self._widget is None:
-            self._pane = BokehPane(self.root, label="SC Lab host galaxies: " + ", ".join(self.quantities))
-            self._pane.on_key(self.press)
-            replace_earlier(self)
-            self._widget = ui.VBox([self.controls.bins, self._pane, self.message])
-            self._widget.add_class("sclab-panel")
-        return self._widget
-
-    def close(self) -> None:
-        """Free the widgets."""
-        if self._pane is not None:
-            self._pane.close()
-            self._pane = None
-        for name in self.controls:
-            close_tree(getattr(self.controls, name))
-        close_tree(self.message)
-        if self._widget is not None:
-            close_tree(self._widget)
-            self._widget = None
+    def _parts(self, pane: BokehPane) -> list[ui.Widget]:
+        return [self.controls.bins, pane, self.message]
 
 
 def _read(table: Any) -> Any:

@@ -13,11 +13,9 @@ from bokeh.events import DoubleTap, Tap
 
 from sc_lab.errors import InputError, ScLabError
 from sc_lab.images import Field, compare_psfs, propose_stars, psf_from_stars
-from sc_lab_widgets._cells import close_tree, replace_earlier
+from sc_lab_widgets._alone import Alone
 from sc_lab_widgets._controls import LiveSlider
-from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Controls
-from sc_lab_widgets._shown import Shown
 from sc_lab_widgets.panels.picker_controls import make_button
 from sc_lab_widgets.panels.picker_images import grey
 from sc_lab_widgets.panels.psf_stars_choice import Star, StarList
@@ -27,8 +25,10 @@ from sc_lab_widgets.panels.psf_stars_view import StarView, state_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bokeh.models import LayoutDOM
+
     from sc_lab.images import Band, Psf, PsfComparison
-    from sc_lab_widgets._pane import Key
+    from sc_lab_widgets._pane import BokehPane, Key
 
 __all__ = ["PsfStars"]
 
@@ -55,7 +55,7 @@ _HELP = (
 )
 
 
-class PsfStars(Shown):
+class PsfStars(Alone):
     """The PSF of a band from stars of its mosaic: proposed, clicked in or out, added, stacked and compared.
 
     Parameters
@@ -85,6 +85,7 @@ class PsfStars(Shown):
     """
 
     title = "PSF from stars"
+    label = "SC Lab PSF from stars: mosaic, stack and profiles"
 
     def __init__(
         self, field: Field, *, band: str | None = None, min_snr: float = 50.0, size: int | None = None
@@ -103,7 +104,6 @@ class PsfStars(Shown):
         self._singles: dict[tuple[Any, ...], Psf] = {}
         self._solved: tuple[Any, Psf | ScLabError] | None = None
         self._last_tap = (np.nan, np.nan)
-        self._pane: BokehPane | None = None
         self.view = StarView()
         self.figures.update(self.view.figures)
         self.controls = Controls(
@@ -538,43 +538,16 @@ class PsfStars(Shown):
         return f'<table class="sclab-numbers" aria-label="numbers of the PSF">{body}</table>{said}'
 
     # ---- as a widget -------------------------------------------------------------------------
-    @property
-    def pane(self) -> BokehPane | None:
-        """The pane that shows the figures; None before they are on a page."""
-        return self._pane
+    def _plots(self) -> LayoutDOM:
+        return self.view.root
 
-    @property
-    def widget(self) -> ui.Widget:
-        """The panel as an ipywidget."""
-        if self._widget is None:
-            self._pane = BokehPane(self.view.root, label="SC Lab PSF from stars: mosaic, stack and profiles")
-            self._pane.on_key(self.press)
-            replace_earlier(self)
-            wrap = ui.Layout(flex_flow="row wrap")
-            # Room for a message is kept free: a text that comes between two clicks must not move the image under them.
-            parts = [
-                ui.Box([getattr(self.controls, name) for name in self.controls], layout=wrap),
-                ui.Box(list(self.buttons.values()), layout=wrap),
-                ui.Box([self.message], layout=ui.Layout(min_height="38px")),
-                self._pane,
-                self._numbers,
-            ]
-            self._widget = ui.VBox(parts)
-            self._widget.add_class("sclab-panel")
-        return self._widget
+    def _parts(self, pane: BokehPane) -> list[ui.Widget]:
+        # Room for a message is kept free: a text that comes between two clicks must not move the image under them.
+        said = ui.Box([self.message], layout=ui.Layout(min_height="38px"))
+        return [self._wrapped(self._every_control()), self._wrapped(self.buttons.values()), said, pane, self._numbers]
 
-    def close(self) -> None:
-        """Free the widgets and the document."""
-        if self._pane is not None:
-            self._pane.close()
-            self._pane = None
-        for name in self.controls:
-            close_tree(getattr(self.controls, name))
-        for part in (*self.buttons.values(), self.message, self._numbers):
-            close_tree(part)
-        if self._widget is not None:
-            close_tree(self._widget)
-            self._widget = None
+    def _loose(self) -> list[ui.Widget]:
+        return [*self.buttons.values(), self.message, self._numbers]
 
 
 def _usual_size(band: Band) -> int:

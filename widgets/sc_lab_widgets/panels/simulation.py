@@ -24,11 +24,9 @@ from sc_lab.simulations import (
     read_snapshot,
 )
 from sc_lab.simulations.maps import AXES, count_in_cells
-from sc_lab_widgets._cells import close_tree, replace_earlier
+from sc_lab_widgets._alone import Alone
 from sc_lab_widgets._controls import LiveSlider
-from sc_lab_widgets._pane import BokehPane
 from sc_lab_widgets._panel import Controls
-from sc_lab_widgets._shown import Shown
 from sc_lab_widgets.panels.picker_controls import make_button
 from sc_lab_widgets.panels.simulation_run import Runner
 from sc_lab_widgets.panels.simulation_view import CELLS, SimulationView
@@ -38,9 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from astropy.table import QTable
+    from bokeh.models import LayoutDOM
 
     from sc_lab.simulations import Groups
-    from sc_lab_widgets._pane import Key
+    from sc_lab_widgets._pane import BokehPane, Key
 
 __all__ = ["SimulationPanel"]
 
@@ -73,7 +72,7 @@ _HELP = (
 )
 
 
-class SimulationPanel(Shown):
+class SimulationPanel(Alone):
     """Groups of a snapshot on a map of its particles, linked with the plane of size and density.
 
     Parameters
@@ -103,6 +102,7 @@ class SimulationPanel(Shown):
     """
 
     title = "Simulation"
+    label = "SC Lab simulation: map of particles, size and density"
 
     def __init__(self, source: Any = None, *, observed: Any = None, **start: Any) -> None:
         super().__init__()
@@ -127,7 +127,6 @@ class SimulationPanel(Shown):
         self._found_by: Hashable = None
         self._kept: tuple[str, np.ndarray] | None = None
         self._drawn: tuple[Any, ...] | None = None
-        self._pane: BokehPane | None = None
         self.view = SimulationView()
         self.figures.update(self.view.figures)
         self.view.layer.take(None)
@@ -616,44 +615,20 @@ class SimulationPanel(Shown):
         }  # fmt: skip
 
     # ---- as a widget -------------------------------------------------------------------------
-    @property
-    def pane(self) -> BokehPane | None:
-        """The pane that shows the figures; None before they are on a page."""
-        return self._pane
+    def _plots(self) -> LayoutDOM:
+        return self.view.root
 
-    @property
-    def widget(self) -> ui.Widget:
-        """The panel as an ipywidget."""
-        if self._widget is None:
-            self._pane = BokehPane(self.view.root, label="SC Lab simulation: map of particles, size and density")
-            self._pane.on_key(self.press)
-            replace_earlier(self)
-            wrap = ui.Layout(flex_flow="row wrap")
-            parts = [
-                ui.Box([getattr(self.controls, name) for name in self.controls], layout=wrap),
-                ui.Box([*self.buttons.values(), self._runner.widget], layout=wrap),
-                self._status,
-                self.message,
-                self._pane,
-                self._numbers,
-            ]
-            self._widget = ui.VBox(parts)
-            self._widget.add_class("sclab-panel")
-        return self._widget
+    def _parts(self, pane: BokehPane) -> list[ui.Widget]:
+        buttons = self._wrapped([*self.buttons.values(), self._runner.widget])
+        return [self._wrapped(self._every_control()), buttons, self._status, self.message, pane, self._numbers]
+
+    def _loose(self) -> list[ui.Widget]:
+        return [*self.buttons.values(), self.message, self._numbers, self._status]
 
     def close(self) -> None:
         """Free the widgets and the document, and the file where the panel opened it."""
         self._runner.close()
-        if self._pane is not None:
-            self._pane.close()
-            self._pane = None
-        for name in self.controls:
-            close_tree(getattr(self.controls, name))
-        for part in (*self.buttons.values(), self.message, self._numbers, self._status):
-            close_tree(part)
-        if self._widget is not None:
-            close_tree(self._widget)
-            self._widget = None
+        super().close()
         if self._mine:
             self.snapshot.close()
 
