@@ -52,6 +52,9 @@ _STEEPEST = 5.0
 _FLAT = 0.15
 #: What the estimate of a cell that was not looked at may be wrong by.
 _MARGIN = 2.0
+#: What splits a cell: a slope or bend that many times too steep to follow, in a cell that may hold so much of the whole.
+#: Half as much of both gives twice as many cells, and effective draws from 65 % of all instead of half.
+_TOLERANCE, _CUT = 2.0, 1e-3
 #: Cells that may be added to the coarse ones.
 _MORE_CELLS = 40_000
 
@@ -82,6 +85,40 @@ def axis_density(axes: Any, d: int, x: float) -> float:
     return -math.log(width)
 
 
+def _state_at(cumulative: Any, place: float) -> int:
+    """Return the age state in which a prior probability of smaller ages lies."""
+    state, top = 0, cumulative.size - 1
+    while top - state > 1:
+        half = (state + top) // 2
+        if cumulative[half] <= place:
+            state = half
+        else:
+            top = half
+    return state
+
+
+def _bracket(nodes: Any, x: float) -> tuple[int, float]:
+    """Return the node before a value and the share of the next; constant beyond the last ones."""
+    i = 0
+    while i < nodes.size - 2 and x > nodes[i + 1]:
+        i += 1
+    return i, min(max((x - nodes[i]) / (nodes[i + 1] - nodes[i]), 0.0), 1.0)
+
+
+def _in_dust(av_grid: Any, a_v: float) -> tuple[int, float, float, float, float]:
+    """Return the first of four nodes of A_V and the weights of four-point Lagrange interpolation between them."""
+    p = (a_v - av_grid[0]) / av_grid[1]
+    first = min(max(int(p) - 1, 0), int(av_grid[2]) - 4)
+    t = p - first
+    return (
+        first,
+        -(t - 1.0) * (t - 2.0) * (t - 3.0) / 6.0,
+        t * (t - 2.0) * (t - 3.0) / 2.0,
+        -t * (t - 1.0) * (t - 3.0) / 2.0,
+        t * (t - 1.0) * (t - 2.0) / 6.0,
+    )
+
+
 def model_at(out: Any, point: Any, grid: Any) -> None:
     """Write the fluxes of unit mass at a point into ``out``, shape (n_column,)."""
     table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, axes, cumulative, _young = grid
@@ -90,36 +127,16 @@ def model_at(out: Any, point: Any, grid: Any) -> None:
     for c in range(n_col):
         out[c] = 0.0
     # The age state, and how far the mix has gone in it.
-    state, top = 0, cumulative.size - 1
-    while top - state > 1:
-        half = (state + top) // 2
-        if cumulative[half] <= point[3]:
-            state = half
-        else:
-            top = half
+    state = _state_at(cumulative, point[3])
     inside = (point[3] - cumulative[state]) / (cumulative[state + 1] - cumulative[state])
     last = mix[state, 0] + inside * (mix[state, 1] - mix[state, 0])
-    # Metallicity and log U are linear between nodes and constant beyond the last ones.
-    iz, fz = 0, 0.0
+    # Metallicity and log U are linear between nodes.
+    iz, fz, iu, fu = 0, 0.0, 0, 0.0
     if n_z > 1:
-        metallicity = axis_value(axes, 0, point[0])
-        while iz < n_z - 2 and metallicity > z_nodes[iz + 1]:
-            iz += 1
-        fz = min(max((metallicity - z_nodes[iz]) / (z_nodes[iz + 1] - z_nodes[iz]), 0.0), 1.0)
-    iu, fu = 0, 0.0
+        iz, fz = _bracket(z_nodes, axis_value(axes, 0, point[0]))
     if n_u > 1:
-        log_u = axis_value(axes, 2, point[2])
-        while iu < n_u - 2 and log_u > u_nodes[iu + 1]:
-            iu += 1
-        fu = min(max((log_u - u_nodes[iu]) / (u_nodes[iu + 1] - u_nodes[iu]), 0.0), 1.0)
-    # Four-point Lagrange interpolation on the uniform grid of A_V.
-    p = (axis_value(axes, 1, point[1]) - av_grid[0]) / av_grid[1]
-    ia = min(max(int(p) - 1, 0), n_av - 4)
-    t = p - ia
-    w0 = -(t - 1.0) * (t - 2.0) * (t - 3.0) / 6.0
-    w1 = t * (t - 2.0) * (t - 3.0) / 2.0
-    w2 = -t * (t - 1.0) * (t - 3.0) / 2.0
-    w3 = t * (t - 1.0) * (t - 2.0) / 6.0
+        iu, fu = _bracket(u_nodes, axis_value(axes, 2, point[2]))
+    ia, w0, w1, w2, w3 = _in_dust(av_grid, axis_value(axes, 1, point[1]))
     for part in range(2):
         row = row_a[state] if part == 0 else row_b[state]
         share = 1.0 - last if part == 0 else last
@@ -284,6 +301,9 @@ def log_mass_integral(a: float, b: float, kind: int, m: Any, tail: Any, nodes: A
                 before, now = now, s * now - (n - 1.0) * before
                 power *= x_low / n
                 below += now * power / n
+                # The polynomials share no root with their neighbours, so that two small terms end the series.
+                if (abs(now) + abs(before)) * power < 1e-13:
+                    break
             return math.log(regular - math.log(x_low) - below) - m[4]
     n_edge = mass_edges(work[0], a, b, kind, m)
     top = log_mass_panels(work[1], work[2], work[0], n_edge, a, b, kind, m, nodes)
@@ -386,15 +406,77 @@ def evaluate(points: Any, n: int, result: Any, data: Any, n_band: int, grid: Any
         result[i, 2] = b
 
 
-def coarse_fluxes(out: Any, low: Any, high: Any, grid: Any) -> None:
-    """Write the fluxes at the middles of cells into ``out``, float32 of shape (n_column, n_cell)."""
-    flux, point = np.empty(out.shape[0]), np.empty(4)
-    for i in range(out.shape[1]):
-        for d in range(4):
-            point[d] = 0.5 * (low[i, d] + high[i, d])
-        model_at(flux, point, grid)
-        for c in range(flux.size):
-            out[c, i] = flux[c]
+def coarse_fluxes(out: Any, low: Any, high: Any, layout: Any, grid: Any) -> None:
+    """Write the fluxes at the middles of the coarse cells into ``out``, float32 of shape (n_column, n_cell).
+
+    What `model_at` gives at each, but worked out axis by axis: cells that differ in metallicity or log U alone share
+    the mix of the two rows and the interpolation in A_V.
+    """
+    table, start, n_log_u, row_a, row_b, mix, z_nodes, u_nodes, av_grid, axes, cumulative, _young = grid
+    n_z, n_u, n_col, n_av = z_nodes.size, u_nodes.size, out.shape[0], int(av_grid[2])
+    for block in range(2):
+        first = layout[block, 0]
+        if (block == 0 and layout[1, 0] == 0) or first >= out.shape[1]:
+            continue  # all cells are in the other block
+        steps, counts = layout[block, 1:5], layout[block, 5:9]
+        z_at, z_part = np.zeros(counts[0], dtype=np.int64), np.zeros(counts[0])
+        for k in range(counts[0] if n_z > 1 else 0):
+            i = first + k * steps[0]
+            z_at[k], z_part[k] = _bracket(z_nodes, axis_value(axes, 0, 0.5 * (low[i, 0] + high[i, 0])))
+        u_at, u_part = np.zeros(counts[2], dtype=np.int64), np.zeros(counts[2])
+        for k in range(counts[2] if n_u > 1 else 0):
+            i = first + k * steps[2]
+            u_at[k], u_part[k] = _bracket(u_nodes, axis_value(axes, 2, 0.5 * (low[i, 2] + high[i, 2])))
+        dusty = np.empty((n_z, n_u, counts[1], n_col))
+        flux = np.empty(n_col)
+        for age in range(counts[3]):
+            i = first + age * steps[3]
+            place = 0.5 * (low[i, 3] + high[i, 3])
+            state = _state_at(cumulative, place)
+            inside = (place - cumulative[state]) / (cumulative[state + 1] - cumulative[state])
+            last = mix[state, 0] + inside * (mix[state, 1] - mix[state, 0])
+            has_u = False
+            for part in range(2):
+                share = 1.0 - last if part == 0 else last
+                if share > 0.0 and n_log_u[row_a[state] if part == 0 else row_b[state]] > 1:
+                    has_u = True
+            dusty[:] = 0.0
+            for part in range(2):
+                row = row_a[state] if part == 0 else row_b[state]
+                share = 1.0 - last if part == 0 else last
+                if share == 0.0:
+                    continue
+                n_k = n_log_u[row]
+                for ka in range(counts[1]):
+                    i = first + ka * steps[1]
+                    ia, w0, w1, w2, w3 = _in_dust(av_grid, axis_value(axes, 1, 0.5 * (low[i, 1] + high[i, 1])))
+                    w0, w1, w2, w3 = share * w0, share * w1, share * w2, share * w3
+                    for jz in range(n_z):
+                        for ju in range(n_u if has_u else 1):
+                            base = start[row] + ((jz * n_k + (ju if n_k > 1 else 0)) * n_av + ia) * n_col
+                            near = table[base : base + 4 * n_col]
+                            f0, f1 = near[:n_col], near[n_col : 2 * n_col]
+                            f2, f3 = near[2 * n_col : 3 * n_col], near[3 * n_col :]
+                            sums = dusty[jz, ju, ka]
+                            for c in range(n_col):
+                                sums[c] += w0 * f0[c] + w1 * f1[c] + w2 * f2[c] + w3 * f3[c]
+            for kz in range(counts[0]):
+                for ka in range(counts[1]):
+                    for ku in range(counts[2]):
+                        for c in range(n_col):
+                            flux[c] = 0.0
+                        for jz in range(2 if z_part[kz] > 0.0 else 1):
+                            wz = z_part[kz] if jz == 1 else 1.0 - z_part[kz]
+                            for ju in range(2 if has_u and u_part[ku] > 0.0 else 1):
+                                w = wz
+                                if has_u:
+                                    w *= u_part[ku] if ju == 1 else 1.0 - u_part[ku]
+                                sums = dusty[z_at[kz] + jz, u_at[ku] + ju if has_u else 0, ka]
+                                for c in range(n_col):
+                                    flux[c] += w * sums[c]
+                        i = first + age * steps[3] + kz * steps[0] + ka * steps[1] + ku * steps[2]
+                        for c in range(n_col):
+                            out[c, i] = flux[c]
 
 
 def _coarse_posterior(out: Any, fluxes: Any, volume: Any, data: Any, n_band: int, mass: Any, work: Any) -> float:
@@ -463,9 +545,13 @@ def _score(value: float, slope: Any, bend: Any, i: int) -> float:
     """Return the log of the mean likelihood in a cell, from its middle, slopes and bends."""
     total = value
     for d in range(4):
+        # ln of the mean of exp(g t) over a unit interval, 2 sinh(g / 2) / g; by its series where that is good to 2e-4.
         g = min(abs(slope[i, d]), 12.0)
-        if g > 0.01:
-            total += math.log(2.0 * math.sinh(0.5 * g) / g)
+        if g < 2.5:
+            q = g * g
+            total += q * (1.0 / 24.0 - q * (1.0 / 2880.0 - q / 181440.0))
+        else:
+            total += 0.5 * g + math.log((1.0 - math.exp(-g)) / g)
         total += min(max(bend[i, d] / 24.0, -1.0), 1.0)
     return total
 
@@ -519,6 +605,10 @@ def _refine(
     capacity = value.size
     points, result = np.empty((8, 4)), np.empty((8, 3))
     below = np.zeros(4, dtype=np.int64)
+    # The most that each cell may hold; it changes only with the cell.
+    hope = np.empty(capacity)
+    for i in range(n_cell):
+        hope[i] = max(value[i] + _promise(slope, bend, i), score[i]) + volume[i]
     for _level in range(max_level):
         top = -np.inf
         for i in range(n_cell):
@@ -529,7 +619,7 @@ def _refine(
         edge = top + math.log(total * cut)
         n_before = n_cell
         for i in range(n_before):
-            if done[i] == 1 or max(value[i] + _promise(slope, bend, i), score[i]) + volume[i] < edge:
+            if done[i] == 1 or hope[i] < edge:
                 continue
             rough, which = _roughness(slope, bend, i)
             if rough < tolerance and done[i] == 0:
@@ -581,6 +671,8 @@ def _refine(
             value[i], value[j] = result[below[which], 0], result[below[which] + 1, 0]
             score[i], score[j] = _score(value[i], slope, bend, i), _score(value[j], slope, bend, j)
             done[i], done[j] = 0, 0
+            hope[i] = max(value[i] + _promise(slope, bend, i), score[i]) + volume[i]
+            hope[j] = max(value[j] + _promise(slope, bend, j), score[j]) + volume[j]
         if n_cell == n_before:
             break
     return n_cell
@@ -670,10 +762,10 @@ def fit_source(
             )
             score[n_cell] = _score(value[n_cell], slope, bend, n_cell)
             n_cell += 1
-    tolerance = 1.5
+    tolerance = _TOLERANCE
     while True:
         n_cell = _refine(
-            n_cell, low, high, volume, value, score, slope, bend, done, tolerance, 3e-4, 16, data, n_band, grid, mass, work
+            n_cell, low, high, volume, value, score, slope, bend, done, tolerance, _CUT, 16, data, n_band, grid, mass, work
         )  # fmt: skip
         if delta == 0.0:
             break
@@ -946,6 +1038,9 @@ HELPERS = (
     next_uniform,
     axis_value,
     axis_density,
+    _state_at,
+    _bracket,
+    _in_dust,
     model_at,
     _best_log_mass,
     mass_edges,

@@ -41,7 +41,11 @@ def onset_ages(bins: AgeBins, age_max: float) -> tuple[FloatArray, IntArray]:
     steps = 1e6 * 10 ** (AGE_STEP * np.arange(n))
     nodes = np.unique(bins.ages)
     nodes = nodes[(nodes > steps[0] * 1.001) & (nodes < age_max * 0.999)]
-    nearest = np.abs(np.log10(steps[:, None] / nodes)).min(axis=1) if nodes.size else np.full(n, np.inf)
+    nearest = np.full(n, np.inf)
+    if nodes.size:
+        after = np.searchsorted(nodes, steps)
+        before, after = np.maximum(after - 1, 0), np.minimum(after, nodes.size - 1)
+        nearest = np.minimum(np.abs(np.log10(steps / nodes[before])), np.abs(np.log10(steps / nodes[after])))
     # A step next to a node gives way to it, so that no sliver is left between them.
     kept = steps[(nearest > 0.5 * AGE_STEP) & (steps < age_max * 0.999)]
     ages = np.unique(np.concatenate([steps[:1], kept, nodes, [age_max]]))

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sc_lab.errors import OptionalDependencyError
 from sc_lab.sed import _kernels
-from sc_lab.sed._posterior_grid import Grid, make_grid, mass_prior
+from sc_lab.sed._posterior_grid import Grid, Ranges, Rows, covered_ranges, make_grid, make_rows, mass_prior
 from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ N_IMPORTANCE = 6000
 WANTED_ESS = 1000.0
 #: Memory that grids may keep [bytes].
 _KEEP_BYTES = 120_000_000
+#: Priors of one redshift whose grids are kept: a user goes back and forth between a few.
+_KEEP_PRIORS = 4
 
-_grids: OrderedDict[tuple[Any, ...], Grid] = OrderedDict()
 _lock = threading.Lock()
 #: Loops that have been called, and the lock of those that are being compiled.
 _ready: set[str] = set()
@@ -167,33 +168,79 @@ def grid_for(
     Grid
         Rows, states and cells.
     """
-    from sc_lab.sed.sfh import sfh_states
-    from sc_lab.sed.tables import make_tables
-
     record = tuple(repr(getattr(priors, name)) for name in ("age", "metallicity", "a_v", "log_u"))
-    key = (model, tuple(f.digest for f in filters), z, record, distance, _cosmology_key(cosmology))
+    library = model.loaded_library
+    ranges = covered_ranges(priors, library.metallicity, library.log_u if model.nebular else library.log_u[:0])
+    digests = tuple(f.digest for f in filters)
+    key = (model, digests, z, ranges, distance, _cosmology_key(cosmology))
     with _lock:
-        if key in _grids:
-            _grids.move_to_end(key)
-            return _grids[key]
-    # The tables reach to whole magnitudes, so that one set serves many priors.
-    a_v_range = (0.0, float(max(1, math.ceil(_top(priors.a_v)))))
-    tables = make_tables(model, filters, z, a_v_range=a_v_range, distance=distance, cosmology=cosmology)
-    with _first_use("coarse_fluxes"):
-        grid = make_grid(tables, sfh_states(model, z, cosmology), priors, compiled())
-    with _lock:
-        _grids[key] = grid
-        total = sum(kept.nbytes for kept in _grids.values())
-        while total > _KEEP_BYTES and len(_grids) > 1:
-            total -= _grids.popitem(last=False)[1].nbytes
+        kept = _kept.setdefault(key, _Kept())
+        _kept.move_to_end(key)
+        if record in kept.grids:
+            kept.grids.move_to_end(record)
+            return kept.grids[record]
+    with kept.making:  # one thread makes what others may be waiting for
+        with _lock:
+            if record in kept.grids:
+                return kept.grids[record]
+        try:
+            if kept.rows is None:
+                kept.rows = _rows_for(model, filters, z, ranges, distance, cosmology)
+            with _first_use("coarse_fluxes"):
+                grid = make_grid(kept.rows, priors, compiled())
+        finally:
+            with _lock:
+                if kept.rows is None:
+                    _kept.pop(key, None)
+        with _lock:
+            kept.grids[record] = grid
+            while len(kept.grids) > _KEEP_PRIORS:
+                kept.grids.popitem(last=False)
+            _kept.setdefault(key, kept)  # it may have been dropped meanwhile
+            _trim()
     return grid
 
 
-def _top(prior: Any) -> float:
-    """Return the largest A_V that a prior reaches."""
-    if math.isfinite(prior.high):
-        return float(prior.high)
-    return float(prior.mean + 5.0 * prior.sigma)
+@dataclass(eq=False)
+class _Kept:
+    """The rows of a redshift and the grids of some priors on them."""
+
+    rows: Rows | None = None
+    grids: OrderedDict[tuple[str, ...], Grid] = field(default_factory=OrderedDict)
+    making: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all of it [bytes]."""
+        return (self.rows.nbytes if self.rows else 0) + sum(grid.nbytes for grid in self.grids.values())
+
+
+_kept: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
+
+
+def _trim() -> None:
+    """Drop what was not used for the longest time, but for the last."""
+    total = sum(kept.nbytes for kept in _kept.values())
+    while total > _KEEP_BYTES and len(_kept) > 1:
+        total -= _kept.popitem(last=False)[1].nbytes
+
+
+def _rows_for(
+    model: SedModel,
+    filters: tuple[Any, ...],
+    z: float,
+    ranges: Ranges,
+    distance: float | None,
+    cosmology: FLRW | None,
+) -> Rows:
+    """Return the rows of a redshift."""
+    from sc_lab.sed.sfh import sfh_states
+    from sc_lab.sed.tables import make_tables
+
+    # The tables reach from no dust to whole magnitudes, so that one set serves many priors.
+    a_v_range = (0.0, ranges[1][1])
+    tables = make_tables(model, filters, z, a_v_range=a_v_range, distance=distance, cosmology=cosmology)
+    return make_rows(tables, sfh_states(model, z, cosmology), ranges)
 
 
 def _cosmology_key(cosmology: FLRW | None) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sc_lab.sed.sfh import SfhStates
     from sc_lab.sed.tables import BandTables
 
-__all__ = ["Grid", "make_grid", "mass_prior", "uniform_matrix"]
+__all__ = ["Grid", "Rows", "covered_ranges", "make_grid", "make_rows", "mass_prior", "uniform_matrix"]
 
 #: Nodes per magnitude of the uniform grid of A_V; four-point interpolation on it is exact to 2e-6.
 _NODES_PER_MAG = 32
@@ -70,8 +70,8 @@ class Grid:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all arrays [bytes]."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+        """Memory of its own [bytes], without the rows that it shares with grids of other priors."""
+        return int(self.coarse.nbytes + self.coarse_low.nbytes + self.coarse_high.nbytes + self.live.nbytes)
 
     @property
     def arrays(self) -> tuple[Any, ...]:
@@ -177,8 +177,94 @@ def _nodes_in_use(nodes: FloatArray, low: float, high: float) -> slice:
     return slice(first, last + 1)
 
 
-def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: dict[str, Any]) -> Grid:
-    """Return what the loops need for one redshift.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a grid has from model, bands and redshift alone: the priors only choose from it.
+
+    Attributes
+    ----------
+    table, start, n_log_u, z_nodes, u_nodes, av_grid : ndarray
+        As in ``_kernels``.
+    states : SfhStates
+        The age states of the history.
+    row_a, row_b : ndarray of int, shape (n_state,)
+        The two rows of every state.
+    derived : dict
+        What follows from the age, at the middle of every state.
+    metallicity : ndarray
+        All nodes of the library.
+    n_band : int
+        Number of bands.
+    has_gas : bool
+        Whether there is gas.
+    magnitude_offset : float
+        From the magnitude in the V column to the absolute one.
+    """
+
+    table: npt.NDArray[np.float32]
+    start: npt.NDArray[np.int64]
+    n_log_u: npt.NDArray[np.int64]
+    z_nodes: FloatArray
+    u_nodes: FloatArray
+    av_grid: FloatArray
+    states: SfhStates
+    row_a: npt.NDArray[np.int64]
+    row_b: npt.NDArray[np.int64]
+    derived: dict[str, FloatArray]
+    metallicity: FloatArray
+    n_band: int
+    has_gas: bool
+    magnitude_offset: float
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays [bytes], without those of the states, which many redshifts share."""
+        return int(self.table.nbytes + self.row_a.nbytes + self.row_b.nbytes + self.derived["live"].nbytes)
+
+
+Ranges = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+
+
+def covered_ranges(priors: Priors, metallicity: FloatArray, log_u: FloatArray) -> Ranges:
+    """Return the ranges of metallicity, A_V and log U for which rows are made, so that they serve many priors.
+
+    Parameters
+    ----------
+    priors : Priors
+        The priors.
+    metallicity, log_u : ndarray
+        Nodes of the library; no log U without gas.
+
+    Returns
+    -------
+    tuple of pairs of float
+        From node to node, and A_V in whole magnitudes: around the priors and, but for A_V, around those of `Priors`.
+    """
+    dust = _ends(priors.a_v, "a_v")
+    low = float(math.floor(dust[0] + 1e-9))
+    high = max(low + 1.0, float(math.ceil(dust[1] - 1e-9)))
+    return _between_nodes(metallicity, "metallicity", priors), (low, high), _between_nodes(log_u, "log_u", priors)
+
+
+def _ends(prior: Prior, name: str) -> tuple[float, float]:
+    """Return the range of a prior, for a Gaussian as far as it is followed."""
+    if isinstance(prior, Gaussian):
+        low, high = _axis(prior, name)[:2]
+        return low, high
+    return prior.low, prior.high
+
+
+def _between_nodes(nodes: FloatArray, name: str, priors: Priors) -> tuple[float, float]:
+    """Return the first and last node that a prior, or the one that priors have by themselves, needs."""
+    if not len(nodes):
+        return 0.0, 0.0
+    ends = [_ends(getattr(each, name), name) for each in (priors, Priors())]
+    use = _nodes_in_use(nodes, min(low for low, _ in ends), max(high for _, high in ends))
+    return float(nodes[use][0]), float(nodes[use][-1])
+
+
+def make_rows(tables: BandTables, states: SfhStates, ranges: Ranges) -> Rows:
+    """Return the fluxes of the histories of a redshift.
 
     Parameters
     ----------
@@ -186,6 +272,37 @@ def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: d
         Fluxes by age bin, metallicity, log U and A_V; the last column is the redshifted V band.
     states : SfhStates
         The age states of the history at this redshift.
+    ranges : tuple of pairs of float
+        Of metallicity, A_V and log U, from `covered_ranges`.
+
+    Returns
+    -------
+    Rows
+        The rows.
+    """
+    has_gas = tables.nebular.size > 0
+    use_z = _nodes_in_use(np.asarray(tables.metallicity), *ranges[0])
+    use_u = _nodes_in_use(np.asarray(tables.log_u), *ranges[2]) if has_gas else slice(0, 1)
+    av_grid, to_uniform = uniform_matrix(np.asarray(tables.a_v), *ranges[1])
+    weights, row_a, row_b = _two_rows(states)
+    with one_blas_thread():
+        table, start, n_log_u = _row_table(weights, tables, use_z, use_u, to_uniform)
+    metallicity = np.asarray(tables.metallicity, dtype=np.float64)
+    return Rows(
+        table=table, start=start, n_log_u=n_log_u, z_nodes=np.ascontiguousarray(metallicity[use_z]),
+        u_nodes=np.array(tables.log_u, dtype=np.float64)[use_u] if has_gas else np.zeros(1), av_grid=av_grid,
+        states=states, row_a=row_a, row_b=row_b, derived=states.derived_at_middles, metallicity=metallicity,
+        n_band=tables.stellar.shape[-1] - 1, has_gas=has_gas, magnitude_offset=float(tables.magnitude_offset),
+    )  # fmt: skip
+
+
+def make_grid(rows: Rows, priors: Priors, compiled: dict[str, Any]) -> Grid:
+    """Return what the loops need for priors at one redshift.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of the redshift; they cover the priors.
     priors : Priors
         As they hold at this redshift.
     compiled : dict
@@ -202,36 +319,28 @@ def make_grid(tables: BandTables, states: SfhStates, priors: Priors, compiled: d
         If the age prior lies where the history has no state.
     """
     axes = np.array([_axis(priors.metallicity, "metallicity"), _axis(priors.a_v, "a_v"), _axis(priors.log_u, "log_u")])
-    has_gas = tables.nebular.size > 0
-    low_z, high_z = (math.exp(x) for x in axes[0, :2]) if axes[0, 2] else axes[0, :2]
-    use_z = _nodes_in_use(np.asarray(tables.metallicity), low_z, high_z)
-    use_u = _nodes_in_use(np.asarray(tables.log_u), axes[2, 0], axes[2, 1]) if has_gas else slice(0, 1)
-    low_av, high_av = (math.exp(x) for x in axes[1, :2]) if axes[1, 2] else axes[1, :2]
-    av_grid, to_uniform = uniform_matrix(np.asarray(tables.a_v), float(low_av), float(high_av))
-
-    low, high, mass = _states_in_prior(states, priors.age)
-    weights, row_a, row_b, mix = _two_rows(states, low * 1e6, high * 1e6)
-    derived = states.derived(0.5e6 * (low + high))
-    with one_blas_thread():
-        table, start, n_log_u = _rows(weights, tables, use_z, use_u, to_uniform)
+    keep, low, high, mass = _states_in_prior(rows.states, priors.age)
+    row_a, row_b, mix = rows.row_a[keep], rows.row_b[keep], _mixes(rows.states, keep, low * 1e6, high * 1e6)
+    derived = {name: values[keep] for name, values in rows.derived.items()}
+    cut = np.flatnonzero((low * 1e6 != rows.states.age_low[keep]) | (high * 1e6 != rows.states.age_high[keep]))
+    if cut.size:  # states at the ends of the prior have another middle
+        for name, values in rows.states.derived(0.5e6 * (low + high)[cut]).items():
+            derived[name][cut] = values
+    n_log_u = rows.n_log_u
     young = ((n_log_u[row_a] > 1) & (mix < 1.0).any(axis=1)) | ((n_log_u[row_b] > 1) & (mix > 0.0).any(axis=1))
-
     cumulative = np.concatenate([[0.0], np.cumsum(mass)])
     cumulative /= cumulative[-1]
-    cells = _coarse_cells(low, high, cumulative, young, axes, np.asarray(tables.metallicity, dtype=np.float64))
-    u_nodes = np.asarray(tables.log_u, dtype=np.float64)[use_u] if has_gas else np.zeros(1)
+    cells = _coarse_cells(low, high, cumulative, young, axes, rows.metallicity)
     grid = Grid(
-        table=table, start=start, n_log_u=n_log_u, row_a=row_a, row_b=row_b, mix=mix,
-        z_nodes=np.ascontiguousarray(np.asarray(tables.metallicity, dtype=np.float64)[use_z]), u_nodes=u_nodes.copy(),
-        av_grid=av_grid, axes=axes, cumulative=cumulative, young=young.astype(np.int8), age_low=low, age_high=high,
-        age_mw=derived["age_mw"] / 1e6, sfr10=derived["sfr10"], sfr100=derived["sfr100"], live=derived["live"],
-        live_nodes=np.asarray(tables.metallicity, dtype=np.float64),
-        coarse=np.empty((_padded(tables.stellar.shape[-1]), cells[2].size), dtype=np.float32),
+        table=rows.table, start=rows.start, n_log_u=n_log_u, row_a=row_a, row_b=row_b, mix=mix, z_nodes=rows.z_nodes,
+        u_nodes=rows.u_nodes, av_grid=rows.av_grid, axes=axes, cumulative=cumulative, young=young.astype(np.int8),
+        age_low=low, age_high=high, age_mw=derived["age_mw"] / 1e6, sfr10=derived["sfr10"], sfr100=derived["sfr100"],
+        live=derived["live"], live_nodes=rows.metallicity,
+        coarse=np.empty((_padded(rows.n_band + 1), cells[2].size), dtype=np.float32),
         coarse_low=cells[0], coarse_high=cells[1], coarse_volume=cells[2], layout=cells[3],
-        n_band=tables.stellar.shape[-1] - 1, has_gas=has_gas, magnitude_offset=float(tables.magnitude_offset),
-        priors=priors,
+        n_band=rows.n_band, has_gas=rows.has_gas, magnitude_offset=rows.magnitude_offset, priors=priors,
     )  # fmt: skip
-    compiled["coarse_fluxes"](grid.coarse, grid.coarse_low, grid.coarse_high, grid.arrays)
+    compiled["coarse_fluxes"](grid.coarse, grid.coarse_low, grid.coarse_high, grid.layout, grid.arrays)
     return grid
 
 
@@ -240,14 +349,17 @@ def _padded(n: int) -> int:
     return 4 * math.ceil(n / 4)
 
 
-def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the age states within the prior: lower and upper limits [Myr] and prior mass."""
+def _states_in_prior(
+    states: SfhStates, prior: Prior
+) -> tuple[npt.NDArray[np.intp], FloatArray, FloatArray, FloatArray]:
+    """Return the age states within the prior: their indices, lower and upper limits [Myr] and prior mass."""
     low, high = states.age_low / 1e6, states.age_high / 1e6
     if isinstance(prior, Fixed):
         if not low[0] <= prior.value <= high[-1] * (1 + 1e-12):
             msg = f"age is fixed at {prior.value:g} Myr; the model has light from {low[0]:g} to {high[-1]:g} Myr"
             raise InputError(msg)
-        return np.array([prior.value]), np.array([prior.value]), np.ones(1)
+        value = np.array([prior.value])
+        return states.locate(value * 1e6), value, value, np.ones(1)
     mass = np.asarray(prior.cdf(high)) - np.asarray(prior.cdf(low))
     keep = np.flatnonzero(mass > 0.0)
     if not keep.size:
@@ -256,63 +368,66 @@ def _states_in_prior(states: SfhStates, prior: Prior) -> tuple[FloatArray, Float
             f"{high[-1]:g} Myr: move the prior there"
         )
         raise InputError(msg)
-    return np.maximum(low[keep], prior.low), np.minimum(high[keep], prior.high), mass[keep]
+    return keep, np.maximum(low[keep], prior.low), np.minimum(high[keep], prior.high), mass[keep]
 
 
-def _two_rows(
-    states: SfhStates, low: FloatArray, high: FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray]:
-    """Return distinct rows of weights, and for each state [yr] its two rows and their mix at its ends."""
-    base, full, at_middle = states.rows(0.5 * (low + high))
-    mix = np.tile(at_middle[:, None], 2)
-    if states.exact:  # a state lies inside one line, and its ends are known as well
-        nudge = 1e-9 * (high - low)
-        mix = np.stack([states.rows(low + nudge)[2], states.rows(high - nudge)[2]], axis=1)
+def _two_rows(states: SfhStates) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return distinct rows of weights, and the two rows of every state."""
+    base, full = states.base_index, states.full_index
     if states.full is states.base:
         rows, of = np.unique(np.concatenate([base, full]), return_inverse=True)
         both = of.astype(np.int64).ravel()
-        return states.base[rows], both[: base.size], both[base.size :], mix
+        return states.base[rows], both[: base.size], both[base.size :]
     base_rows, base_of = np.unique(base, return_inverse=True)
     full_rows, full_of = np.unique(full, return_inverse=True)
     weights = np.concatenate([states.base[base_rows], states.full[full_rows]])
-    return weights, base_of.astype(np.int64).ravel(), full_of.astype(np.int64).ravel() + base_rows.size, mix
+    return weights, base_of.astype(np.int64).ravel(), full_of.astype(np.int64).ravel() + base_rows.size
 
 
-def _rows(
+def _mixes(states: SfhStates, keep: npt.NDArray[np.intp], low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the mix of the two rows at both ends [yr] of states."""
+    if not states.exact:
+        return np.tile(states.mix[keep, None], 2)
+    nudge = 1e-9 * (high - low)  # a state lies inside one line, and so do its ends
+    return np.stack([states.rows(low + nudge)[2], states.rows(high - nudge)[2]], axis=1)
+
+
+def _row_table(
     weights: FloatArray, tables: BandTables, use_z: slice, use_u: slice, to_uniform: FloatArray
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the flat table of rows, with where each begins and how many log U it has."""
     # The rows are kept in single precision, so they are made in it: half the time, and nothing here cancels.
-    weights, to_uniform = weights.astype(np.float32), to_uniform.astype(np.float32)
-    stellar = tables.stellar[: weights.shape[1], use_z].astype(np.float32)
-    n_z, n_av, n_col = stellar.shape[1], to_uniform.shape[0], stellar.shape[-1]
-    padded = _padded(n_col)
-    stars = np.tensordot(weights[:, : stellar.shape[0]], stellar, axes=(1, 0))
-    stars = np.einsum("rzab,xa->rzxb", stars, to_uniform, optimize=True)
-    n_young = len(tables.nebular) if tables.nebular.size else 0
-    gas = weights[:, :n_young].sum(axis=1) > _NO_GAS if n_young else np.zeros(len(weights), dtype=bool)
-    blocks: list[npt.NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(weights)
-    counts = np.ones(len(weights), dtype=np.int64)
-    lit = np.flatnonzero(gas)
-    if lit.size:
-        nebular = tables.nebular[:, use_z, use_u].astype(np.float32)
-        glow = np.tensordot(weights[lit, :n_young], nebular, axes=(1, 0))
-        glow = np.einsum("rzuab,xa->rzuxb", glow, to_uniform, optimize=True) + stars[lit][:, :, None]
-        counts[lit] = glow.shape[2]
-        for k, row in enumerate(lit):
-            blocks[row] = _pad(glow[k], padded)
-    for row in np.flatnonzero(~gas):
-        blocks[row] = _pad(stars[row], padded)
-    sizes = n_z * counts * n_av * padded
-    start = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    return np.concatenate(blocks), start, counts
+    to_uniform = to_uniform.astype(np.float32)
+    stellar = _in_single(tables.stellar[: weights.shape[1], use_z])
+    n_row, (n_z, n_av, n_col), n_x = len(weights), stellar.shape[1:], len(to_uniform)
+    n_young = min(len(tables.nebular), weights.shape[1]) if tables.nebular.size else 0
+    gas = weights[:, :n_young].sum(axis=1) > _NO_GAS
+    nebular = _in_single(tables.nebular[:n_young, use_z, use_u]) if gas.any() else np.empty((0, n_z, 1, n_av, n_col))
+    n_u = nebular.shape[2]
+    # Rows with gas come first, each with all its log U; then those without.
+    counts = np.where(gas, n_u, 1)
+    order = np.argsort(~gas, kind="stable")
+    sizes = n_z * counts * n_x * n_col
+    start = np.empty(n_row, dtype=np.int64)
+    start[order] = np.concatenate([[0], np.cumsum(sizes[order])[:-1]])
+    table = np.empty(int(sizes.sum()), dtype=np.float32)
+    n_lit = int(gas.sum())
+    split = n_lit * n_z * n_u * n_x * n_col
+    shares = weights[order].astype(np.float32)
+    stars = (shares[:, : len(stellar)] @ stellar.reshape(len(stellar), -1)).reshape(n_row, n_z, n_av, n_col)
+    if n_lit:
+        glow = (shares[:n_lit, :n_young] @ nebular.reshape(n_young, -1)).reshape(n_lit, n_z, n_u, n_av, n_col)
+        glow += stars[:n_lit, :, None]
+        np.matmul(to_uniform, glow, out=table[:split].reshape(n_lit, n_z, n_u, n_x, n_col))
+    np.matmul(to_uniform, stars[n_lit:], out=table[split:].reshape(n_row - n_lit, n_z, n_x, n_col))
+    return table, start, counts.astype(np.int64)
 
 
-def _pad(block: FloatArray, n_col: int) -> npt.NDArray[np.float32]:
-    """Return a flat float32 copy whose last axis is filled up with zeros."""
-    out = np.zeros((*block.shape[:-1], n_col), dtype=np.float32)
-    out[..., : block.shape[-1]] = block
-    return out.ravel()
+def _in_single(table: FloatArray) -> npt.NDArray[np.float32]:
+    """Return a copy in single precision whose last axis is filled up with zeros."""
+    out = np.zeros((*table.shape[:-1], _padded(table.shape[-1])), dtype=np.float32)
+    out[..., : table.shape[-1]] = table
+    return out
 
 
 def _even_edges(axis: FloatArray, n: int) -> FloatArray:

@@ -100,8 +100,9 @@ def build(
             continue
         scaled = fraction[used, None] * means[used]
         first, last = _extent(scaled)
+        light = _Light(weights, transmission, kept)
         for i in range(n_metal):
-            fluxes = _project(basis.stellar[i, first:last], weights, transmission, kept)
+            fluxes = light.fluxes(basis.stellar[i, first:last])
             shape = (last - first, fluxes.shape[1] * n_band)
             part = (scaled[:, first:last] @ fluxes.reshape(shape)).reshape(used.size, -1, n_band)
             stellar[used, i] += part
@@ -126,9 +127,10 @@ def _add_nebular(
     n_row = int(np.flatnonzero(bins.nebular.any(axis=0))[-1]) + 1
     line_dust = 10 ** (-0.4 * nodes[:, None] * (model.eta * attenuation_curve(model, basis.line_wavelength)))
     shape = (nebular.shape[2], n_row, nodes.size, nebular.shape[4])
+    light = _Light(weights, clouds)
     for i in range(nebular.shape[1]):
         rows = basis.nebular[i, kept_u, :n_row].reshape(-1, basis.wavelength.size)
-        fluxes = _project(rows, weights, clouds)
+        fluxes = light.fluxes(rows)
         if basis.line_wavelength.size:
             lines = basis.lines[i, kept_u, :n_row].reshape(-1, basis.line_wavelength.size)
             fluxes = fluxes + _project_lines(lines, weights, line_dust)
@@ -142,23 +144,33 @@ def _extent(rows: FloatArray) -> tuple[int, int]:
     return int(used[0]), int(used[-1]) + 1
 
 
-def _project(
-    rows: FloatArray, weights: Functionals, transmission: FloatArray, kept: FloatArray | None = None
-) -> FloatArray:
-    """Return fluxes (n, n_av, n_band) of spectra (n, n_pix) through dust (n_av, n_pix).
+class _Light:
+    """What dust (n_av, n_pix), bands and the dust's own radiation make of spectra, prepared for many of them.
 
     ``kept`` is the fraction of each pixel that leaves the birth clouds, before dust.
     """
-    fluxes = np.empty((rows.shape[0], transmission.shape[0], len(weights.spans)))
-    for b, (start, stop) in enumerate(weights.spans):
-        span = slice(start, stop)
-        column = weights.flux[span, b] if kept is None else weights.flux[span, b] * kept[span]
-        fluxes[:, :, b] = rows[:, span] @ (transmission[:, span] * column).T
-    if weights.dust.any():
-        width = weights.energy_width if kept is None else weights.energy_width * kept
-        absorbed = rows @ ((1.0 - transmission) * width).T
-        fluxes += absorbed[:, :, None] * weights.dust
-    return fluxes
+
+    def __init__(self, weights: Functionals, transmission: FloatArray, kept: FloatArray | None = None) -> None:
+        self.spans, self.dust = weights.spans, weights.dust
+        self.n_av = transmission.shape[0]
+        self.columns = []
+        for b, (start, stop) in enumerate(weights.spans):
+            span = slice(start, stop)
+            column = weights.flux[span, b] if kept is None else weights.flux[span, b] * kept[span]
+            self.columns.append((transmission[:, span] * column).T)
+        self.absorbed: FloatArray | None = None
+        if weights.dust.any():
+            width = weights.energy_width if kept is None else weights.energy_width * kept
+            self.absorbed = ((1.0 - transmission) * width).T
+
+    def fluxes(self, rows: FloatArray) -> FloatArray:
+        """Return the fluxes (n, n_av, n_band) of spectra (n, n_pix)."""
+        fluxes = np.empty((rows.shape[0], self.n_av, len(self.spans)))
+        for b, (start, stop) in enumerate(self.spans):
+            fluxes[:, :, b] = rows[:, start:stop] @ self.columns[b]
+        if self.absorbed is not None:
+            fluxes += (rows @ self.absorbed)[:, :, None] * self.dust
+        return fluxes
 
 
 def _project_lines(lines: FloatArray, weights: Functionals, transmission: FloatArray) -> FloatArray:

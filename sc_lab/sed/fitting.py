@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from sc_lab.sed._photometry import Photometry, check_photometry
 from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.priors import Fixed, Priors
 from sc_lab.sed.results import SedFit, SedFits
+from sc_lab.units import FloatArray
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -293,8 +295,7 @@ def _fit_all(
         own = executor = ThreadPoolExecutor(max_workers=max(1, min(n, _processors())))
     found: dict[int, SedFit] = {}
     pending: dict[Future[SedFit], int] = {}
-    # Sources at one redshift one after the other: what is prepared for it need not be kept for long.
-    waiting = iter(sorted(enumerate(tasks), key=lambda each: float(each[1].data.z[0])))
+    waiting = iter([(i, tasks[i]) for i in _order(data.z, _processors())])
     try:
         while len(found) < n:
             _stop_if(cancel)
@@ -314,6 +315,22 @@ def _fit_all(
             own.shutdown(wait=True, cancel_futures=True)
     fits = [found[i] for i in range(n)]
     return SedFits(fits) if data.many else fits[0]
+
+
+def _order(z: FloatArray, n_lane: int) -> list[int]:
+    """Return the order in which sources are fitted.
+
+    Sources at one redshift come one after the other, so that what is prepared for it need not be kept for long. Those
+    of as many redshifts as there are processors take turns: each prepares one of its own, and none waits for another.
+    """
+    groups: dict[float, list[int]] = {}
+    for i in np.argsort(z, kind="stable"):
+        groups.setdefault(float(z[i]), []).append(int(i))
+    lanes: list[list[int]] = [[] for _ in range(n_lane)]
+    for group in groups.values():
+        min(lanes, key=len).extend(group)
+    turns = itertools.zip_longest(*lanes)
+    return [i for turn in turns for i in turn if i is not None]
 
 
 def _processors() -> int:

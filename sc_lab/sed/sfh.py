@@ -6,13 +6,14 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from astropy.cosmology import FLRW
 
 from sc_lab.errors import InputError
-from sc_lab.sed._ages import AgeBins, age_bins
+from sc_lab.sed._ages import AgeBins, age_bins, hubble_time_gyr
 from sc_lab.sed._continuity_weights import ContinuityWeights, continuity_edges, continuity_weights
 from sc_lab.sed._frame import age_of_universe_yr
 from sc_lab.sed._line_history import line_ages, line_rates, line_rows, line_weights, onset_ages
@@ -52,8 +53,6 @@ class SfhStates:
         The ages of onset that the state stands for [yr]; above the first, up to the second.
     age : ndarray, shape (n_state,)
         Age that represents them [yr].
-    weights : ndarray, shape (n_state, n_bin)
-        Fraction of the mass formed in each bin of age.
     base : ndarray, shape (n_base, n_bin)
         First rows.
     base_index : ndarray of int, shape (n_state,)
@@ -71,7 +70,7 @@ class SfhStates:
     live : ndarray, shape (n_state, n_metal)
         Living over formed mass by metallicity.
     bins : AgeBins
-        The bins; ``weights`` has the first n_bin of them.
+        The bins; ``base`` has the first n_bin of them.
     exact : bool
         Whether fluxes vary inside a state (fine) or not (compat).
     age_max : float
@@ -80,12 +79,13 @@ class SfhStates:
         The model.
     line_ages : ndarray
         Ages of onset of the rows of ``base`` in fine [yr]; empty in compat.
+    middles : dict
+        In fine, what `derived` gives half-way between the ends of every state.
     """
 
     age_low: FloatArray
     age_high: FloatArray
     age: FloatArray
-    weights: FloatArray
     base: FloatArray
     base_index: IntArray
     full: FloatArray
@@ -100,6 +100,17 @@ class SfhStates:
     age_max: float
     model: SedModel
     line_ages: FloatArray
+    middles: dict[str, FloatArray]
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Fraction of the mass formed in each bin of age, shape (n_state, n_bin); worked out when it is asked for."""
+        return state_weights(self.model, self.age, n_bin=self.base.shape[1])
+
+    @property
+    def derived_at_middles(self) -> dict[str, FloatArray]:
+        """What `derived` gives half-way between the ends of every state."""
+        return self.middles or self.derived(0.5 * (self.age_low + self.age_high))
 
     def locate(self, age: FloatArray) -> IntArray:
         """Return the state of each age.
@@ -149,18 +160,11 @@ class SfhStates:
         dict
             ``sfr10``, ``sfr100`` [1/yr] and ``age_mw`` [yr], shape (n,), and ``live``, shape (n, n_metal).
         """
+        if self.exact:
+            return _derived(self.model, self.bins, age, self.base.shape[1])
         state = self.locate(age)
-        if not self.exact:
-            return {"sfr10": self.sfr10[state], "sfr100": self.sfr100[state], "age_mw": self.age_mw[state],
-                    "live": self.live[state]}  # fmt: skip
-        sfr10, sfr100, age_mw = line_rates(self.model, age)
-        weights = state_weights(self.model, age, n_bin=self.weights.shape[1])
-        return {
-            "sfr10": sfr10,
-            "sfr100": sfr100,
-            "age_mw": age_mw,
-            "live": weights @ self.bins.live[: weights.shape[1]],
-        }
+        return {"sfr10": self.sfr10[state], "sfr100": self.sfr100[state], "age_mw": self.age_mw[state],
+                "live": self.live[state]}  # fmt: skip
 
 
 _STATES: OrderedDict[tuple[object, ...], SfhStates] = OrderedDict()
@@ -217,6 +221,7 @@ def _make_states(model: SedModel, age_max: float) -> SfhStates:
         formed = np.isfinite(weights).all(axis=1)  # a short history between two sampled ages forms nothing
         low, high, age, weights = low[formed], high[formed], age[formed], weights[formed]
         sfr10, sfr100, age_mw = (each[formed] for each in rates)
+        live = weights @ bins.live[:n_bin]
         if model.duration is not None:
             base = full = weights
             base_index = full_index = np.arange(age.size)
@@ -225,20 +230,69 @@ def _make_states(model: SedModel, age_max: float) -> SfhStates:
             base_index = full_index = n_bin - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
             mix = weights[np.arange(age.size), full_index]
             base, full = complete_bins(weights, full_index, n_bin), np.eye(n_bin)
+        middles: dict[str, FloatArray] = {}
     else:
         cuts, nodes = onset_ages(bins, age_max)
         low, high = cuts[:-1], cuts[1:]
         age = np.sqrt(low * high)
-        weights = state_weights(model, age, n_bin=n_bin)
-        sfr10, sfr100, age_mw = line_rates(model, age)
         lines = line_ages(model, cuts, nodes)
-        base = full = state_weights(model, lines, n_bin=n_bin)
+        # Redshifts differ in their oldest ages alone; the others are worked out once.
+        oldest = _oldest(model)
+        known = _same(oldest.cuts, cuts) - 1
+        at_age, middles = (
+            {name: np.concatenate([values[:known], more[name]]) for name, values in before.items()}
+            for before, more in (
+                (oldest.at_age, _derived(model, bins, age[known:], n_bin)),
+                (oldest.middles, _derived(model, bins, (0.5 * (low + high))[known:], n_bin)),
+            )
+        )
+        sfr10, sfr100, age_mw, live = (at_age[name] for name in ("sfr10", "sfr100", "age_mw", "live"))
+        known = _same(oldest.lines, lines)
+        base = full = np.concatenate([oldest.base[:known, :n_bin], state_weights(model, lines[known:], n_bin=n_bin)])
         base_index, full_index, mix = line_rows(lines, age)
     return SfhStates(
-        age_low=low, age_high=high, age=age, weights=weights, base=base, base_index=base_index, full=full,
-        full_index=full_index, mix=mix, sfr10=sfr10, sfr100=sfr100, age_mw=age_mw, live=weights @ bins.live[:n_bin],
-        bins=bins, exact=model.mode == "fine", age_max=age_max, model=model, line_ages=lines,
+        age_low=low, age_high=high, age=age, base=base, base_index=base_index, full=full, full_index=full_index, mix=mix,
+        sfr10=sfr10, sfr100=sfr100, age_mw=age_mw, live=live, bins=bins, exact=model.mode == "fine", age_max=age_max,
+        model=model, line_ages=lines, middles=middles,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Oldest:
+    """A history at the largest age: cuts between states, lines and their weights, what follows from the ages."""
+
+    cuts: FloatArray
+    lines: FloatArray
+    base: FloatArray
+    at_age: dict[str, FloatArray]
+    middles: dict[str, FloatArray]
+
+
+@lru_cache(maxsize=8)
+def _oldest(model: SedModel) -> _Oldest:
+    """Return a history today, where it reaches furthest."""
+    bins = age_bins(model)
+    cuts, nodes = onset_ages(bins, 1e9 * hubble_time_gyr())
+    low, high = cuts[:-1], cuts[1:]
+    lines = line_ages(model, cuts, nodes)
+    return _Oldest(
+        cuts=cuts, lines=lines, base=state_weights(model, lines), at_age=_derived(model, bins, np.sqrt(low * high)),
+        middles=_derived(model, bins, 0.5 * (low + high)),
+    )  # fmt: skip
+
+
+def _same(one: FloatArray, other: FloatArray) -> int:
+    """Return how many first values of two arrays are the same."""
+    n = min(one.size, other.size)
+    differ = np.flatnonzero(one[:n] != other[:n])
+    return int(differ[0]) if differ.size else n
+
+
+def _derived(model: SedModel, bins: AgeBins, age: FloatArray, n_bin: int | None = None) -> dict[str, FloatArray]:
+    """Return rates, mean age and living fractions at given ages of onset, exact."""
+    sfr10, sfr100, age_mw = line_rates(model, age)
+    weights = state_weights(model, age, n_bin=n_bin)
+    return {"sfr10": sfr10, "sfr100": sfr100, "age_mw": age_mw, "live": weights @ bins.live[: weights.shape[1]]}
 
 
 def state_weights(model: SedModel, age: FloatArray, *, n_bin: int | None = None) -> FloatArray:
