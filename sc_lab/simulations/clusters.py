@@ -93,11 +93,12 @@ def measure_clusters(
     Returns
     -------
     QTable
-        A row for each cluster, the largest first: ``id``, ``z``, ``mass`` [Msun], ``r_eff`` [pc], ``sigma_mass``
-        [Msun/pc2], ``age_onset`` and ``age_mw`` [Myr] where known (of the oldest star, and mass-weighted) as in
-        catalogues of observed clusters; ``r_half``, ``r_projected``, ``r_max``, ``r_vir``, ``radius`` [pc]; kinetic and
-        potential energies; ``virial_ratio``, ``bound``, ``used_dm``, ``virialised``; numbers and masses of dark matter
-        and gas; mean 3-D densities; velocities; ``t_dyn`` [Myr]; position [kpc, physical].
+        A row for each cluster, the largest first, groups whose stars have no mass left out: ``id``, ``z``, ``mass``
+        [Msun], ``r_eff`` [pc], ``sigma_mass`` [Msun/pc2], ``age_onset`` and ``age_mw`` [Myr] where known (of the oldest
+        star, and mass-weighted) as in catalogues of observed clusters; ``r_half``, ``r_projected``, ``r_max``,
+        ``r_vir``, ``radius`` [pc]; kinetic and potential energies; ``virial_ratio``, ``bound``, ``used_dm``,
+        ``virialised``; numbers and masses of dark matter and gas; mean 3-D densities; velocities; ``t_dyn`` [Myr];
+        position [kpc, physical].
 
     Raises
     ------
@@ -122,10 +123,12 @@ def measure_clusters(
     n_wind = np.bincount(labels[blown & (labels >= 0)], minlength=len(groups))
     n_star = groups.lengths[:, _STARS] - n_wind
     enough = groups.lengths[:, _DM] > min_dm if by_dm else n_star > min_stars
-    chosen = np.flatnonzero(enough & (n_star > 0))
+    surroundings = _Surroundings(snapshot)
+    shining = ~blown & (labels >= 0)
+    held = np.bincount(labels[shining], surroundings.all(_STARS).mass[shining], minlength=len(groups))
+    chosen = np.flatnonzero(enough & (held > 0))
     known = star_ages(snapshot) if ages is None else given_ages(snapshot, ages)
     softening = _softening(softening)
-    surroundings = _Surroundings(snapshot)
     header = snapshot.header
     hubble = float(header.cosmology.H(header.redshift).to_value(u.km / u.s / u.kpc)) if hubble_flow else 0.0
     rows: list[dict[str, Any]] = []
@@ -350,7 +353,7 @@ def _age(known: FloatArray | None, rows: Any, stars: Bodies) -> dict[str, Any]:
         return {"age_onset": np.nan, "age_mw": np.nan}
     ages = known[rows]
     there = np.isfinite(ages)
-    if not there.any():
+    if not stars.mass[there].sum() > 0:
         return {"age_onset": np.nan, "age_mw": np.nan}
     return {
         "age_onset": float(ages[there].max()),

@@ -59,7 +59,8 @@ def wind_cells(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (number of stars,)
-        True for wind cells: those whose formation time is zero or less. None are known where the file has no such times.
+        True for wind cells: those whose formation time is zero or less. None are known where the file has no such times,
+        or where nothing expands: zero is then the start of the run.
 
     Notes
     -----
@@ -69,7 +70,7 @@ def wind_cells(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
     instance(snapshot, Snapshot, "snapshot", "from read_snapshot")
     stars = snapshot.stars
     name = next((each for each in _FORMED if each in stars.fields), None)
-    if name is None:
+    if name is None or not snapshot.header.comoving:
         return np.zeros(len(stars), dtype=bool)
     return np.asarray(np.asarray(stars.code(name)) <= 0)
 
@@ -185,7 +186,7 @@ def new_stars(
             msg = f"{snapshot.name} does not say when its stars formed; give previous=, an earlier snapshot, or ages="
             raise InputError(msg)
         with np.errstate(invalid="ignore"):
-            return np.asarray(known <= time)
+            return np.asarray((known <= time) & ~wind_cells(snapshot))
     if not len(snapshot.stars):
         return np.zeros(0, dtype=bool)
     # The first stars of a run are all new.

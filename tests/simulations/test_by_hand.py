@@ -4,7 +4,8 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from sc_lab.simulations import Snapshot, add_environment, find_groups, measure_clusters
+from sc_lab.simulations import Snapshot, add_environment, find_groups, measure_clusters, new_stars
+from sc_lab.simulations.stars import wind_cells
 
 A, H, BOX = 1.0 / 13.0, 0.71, 60.0
 KPC = A / H  # physical kpc for a unit of length of the code
@@ -114,6 +115,35 @@ def test_ages_are_weighed_by_mass():
     # The unit of mass drops out.
     assert row["age_mw"].to_value(u.Myr) == pytest.approx(np.sum(ages * parts["stars"][2]) / parts["stars"][2].sum())
     assert row["age_onset"].to_value(u.Myr) == 40.0
+
+
+def test_stars_without_mass_are_counted_and_weigh_nothing():
+    """A group of nothing else is no cluster; some of them among others change no radius and no energy."""
+    snapshot, parts = system(2.9)
+    mass = snapshot.stars.parts[0]["Masses"]
+    whole = mass.copy()
+    mass[:] = 0.0
+    assert len(measure_clusters(snapshot, find_groups(snapshot, "SP", length=0.5))) == 0
+    mass[::3] = whole[::3]
+    row = measure_clusters(snapshot, find_groups(snapshot, "SP", length=0.5), ages=np.r_[np.nan, np.full(299, 7.0)])[0]
+    some = {**parts, "stars": tuple(each[::3] for each in parts["stars"])}
+    wanted = by_hand(some, all_dark=False)
+    assert row["n_star"] == 300
+    assert row["age_mw"].to_value(u.Myr) == pytest.approx(7.0, rel=1e-12)
+    for name in ("mass", "kinetic_stars", "potential_stars", "r_half"):
+        assert row[name].value == pytest.approx(wanted[name], rel=DIGITS), name
+
+
+def test_a_formation_time_of_zero_is_wind_where_the_box_expands_and_the_start_where_it_does_not():
+    stars = {"Coordinates": np.ones((3, 3)), "Velocities": np.zeros((3, 3)), "Masses": np.ones(3)}
+    stars["GFM_StellarFormationTime"] = np.array([0.0, -1.0, 0.09])
+    header = {"h": H, "omega_matter": 0.27, "omega_lambda": 0.73}
+    box = Snapshot.from_arrays({"stars": stars}, box_size=BOX, time=0.1, **header)
+    assert wind_cells(box).tolist() == [True, True, False]
+    # Whatever ages are given.
+    assert new_stars(box, since=10.0, ages=5.0).tolist() == [False, False, True]
+    galaxy = Snapshot.from_arrays({"stars": stars}, comoving=False, time=0.1)
+    assert not wind_cells(galaxy).any()
 
 
 def test_neighbours_are_counted_across_the_edge_and_without_oneself():
