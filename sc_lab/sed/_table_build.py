@@ -16,10 +16,29 @@ from sc_lab.sed.filters import Filter, get_filter
 from sc_lab.sed.model import SedModel
 from sc_lab.units import FloatArray
 
-__all__ = ["IONISING", "basis_of", "build", "v_filter"]
+__all__ = ["IONISING", "basis_of", "build", "ionising_left", "v_filter"]
 
 #: Wavelength below which birth clouds take up starlight [Angstrom].
 IONISING = 912.0
+
+
+def ionising_left(model: SedModel) -> float:
+    """Return the part of ionising starlight that gets through the gas of birth clouds where it meets it.
+
+    Parameters
+    ----------
+    model : SedModel
+        The model.
+
+    Returns
+    -------
+    float
+        None with gas, all without. In compat the escape fraction: bagpipes applies it to the covered part once more,
+        so that f (2 - f) of the ionising light escapes.
+    """
+    if not model.nebular:
+        return 1.0
+    return model.escape_fraction if model.mode == "compat" else 0.0
 
 
 def v_filter() -> Filter:
@@ -87,7 +106,7 @@ def build(
     dusty = 10 ** (-0.4 * nodes[:, None] * curve)
     clouds = dusty if model.eta == 1.0 else 10 ** (-0.4 * nodes[:, None] * (model.eta * curve))
     escape = model.escape_fraction if model.nebular else 0.0
-    swallowed = np.where(basis.wavelength < IONISING, escape if model.nebular else 1.0, 1.0)
+    swallowed = np.where(basis.wavelength < IONISING, ionising_left(model), 1.0)
     means, young = basis.means[:n_bin], bins.young[:n_bin]
     n_metal, n_band = basis.stellar.shape[0], len(curves) + 1
     stellar = np.zeros((n_bin, n_metal, nodes.size, n_band))

@@ -68,7 +68,8 @@ class SedModel:
     dust_emission : bool
         Whether dust radiates what it absorbs.
     escape_fraction : float
-        Fraction of the light of birth clouds that escapes without meeting gas or dust, 0 to 1; with ``nebular`` only.
+        Fraction of the light of birth clouds that escapes without meeting gas or dust, 0 to 1; with ``nebular`` only. In
+        ``compat`` more ionising light does, f (2 - f), as in bagpipes.
     t_birth_cloud : float or `~astropy.units.Quantity`
         Age up to which stars are in birth clouds [Myr].
 

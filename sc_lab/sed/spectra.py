@@ -16,7 +16,7 @@ from sc_lab.sed._frame import Frame, frame_at
 from sc_lab.sed._functionals import LSUN, Functionals, functionals_at
 from sc_lab.sed._nodes import linear_weights
 from sc_lab.sed._parameters import Sources, batches, by_redshift, checked_sources, joined
-from sc_lab.sed._table_build import IONISING, basis_of, v_filter
+from sc_lab.sed._table_build import IONISING, basis_of, ionising_left, v_filter
 from sc_lab.sed._threads import one_blas_thread
 from sc_lab.sed.dust import attenuation_curve, dust_spectrum
 from sc_lab.sed.filters import Filter, get_filters
@@ -226,7 +226,7 @@ def _emerging(
     dusty = 10 ** (-0.4 * sources.a_v[:, None] * curve)
     clouds = dusty if model.eta == 1.0 else 10 ** (-0.4 * (model.eta * sources.a_v)[:, None] * curve)
     escape = model.escape_fraction if model.nebular else 0.0
-    swallowed = np.where(basis.wavelength < IONISING, escape if model.nebular else 1.0, 1.0)
+    swallowed = np.where(basis.wavelength < IONISING, ionising_left(model), 1.0)
     inside = (1.0 - escape) * (young * swallowed + gas)
     light = old * dusty + inside * clouds + escape * young
     absorbed = (old * (1.0 - dusty) + inside * (1.0 - clouds)) @ basis.energy_width

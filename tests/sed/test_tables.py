@@ -13,7 +13,15 @@ from astropy.cosmology import FlatLambdaCDM, Planck18
 from astropy.io import fits
 
 from sc_lab.errors import InputError
-from sc_lab.sed import SedModel, get_filters, load_library, make_tables, model_fluxes, state_weights
+from sc_lab.sed import (
+    SedModel,
+    get_filters,
+    load_library,
+    make_tables,
+    model_fluxes,
+    model_spectra,
+    state_weights,
+)
 from sc_lab.sed import tables as module
 from sc_lab.sed._basis import fine_basis
 from sc_lab.sed._frame import frame_at
@@ -71,6 +79,26 @@ def test_a_table_gives_the_fluxes_of_the_model(mode, choices, a_v, close):
         found = summed(tables, model, p)
         seen = expected > 1e-6 * expected.max(axis=1, keepdims=True)
         assert np.abs(found / np.where(seen, expected, found) - 1.0).max() < close
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5])
+def test_light_that_escapes_and_light_that_does_not_add_up_at_every_wavelength(part):
+    """Clouds that cover a part of the stars are the mean of none and full, in ionising light and in the dust's too."""
+    p = {"age": 3.0, "log_mass_formed": 6.0, "metallicity": 0.4, "a_v": 0.8, "log_u": -2.0}
+    # From 400 Angstrom to 200 micron at rest.
+    wave = np.geomspace(0.04, 200.0, 4000) * 1.5
+    none, some, full = (
+        model_spectra(SedModel(escape_fraction=each), 0.5, p, wavelength=wave)[1] for each in (0.0, part, 1.0)
+    )
+    np.testing.assert_allclose(some, (1 - part) * none + part * full, rtol=1e-9)  # rounding of the same sums
+    ionising = wave / 1.5 < 0.09
+    assert full[0, ionising].sum() > 0
+    bands = ("wfc3_uvis/F275W", "F444W")
+    none, some, full = (
+        summed(make_tables(model, bands, 2.6), model, {name: np.array([value]) for name, value in p.items()})
+        for model in (SedModel(escape_fraction=each) for each in (0.0, part, 1.0))
+    )
+    np.testing.assert_allclose(some, (1 - part) * none + part * full, rtol=1e-9)
 
 
 def test_a_fine_flux_is_the_integral_over_the_librarys_own_samples():
