@@ -56,6 +56,36 @@ def one_by_one(n=200):
     return float(np.median(cpu))
 
 
+def prior_steps(n=10):
+    """Print the time of a fit after steps of priors at a redshift whose rows are kept, one thread."""
+    from sc_lab.sed import Gaussian, LogUniform, Priors, Uniform, fit_photometry
+
+    flux, err = make_sources(n, 2.0, 1)
+    fit_photometry(flux[0], err[0], BANDS, 2.0, rng=0)
+    same, stepped, floor = [], [], []
+    for k in range(n):
+        part = 0.01 * (k + 1)
+        steps = (
+            Priors(a_v=Uniform(0, 1 - part)),
+            Priors(age=Uniform(1 + 10 * part, 1000 * (1 + part))),
+            Priors(metallicity=LogUniform(0.02 + part, 1.0)),
+            Priors(a_v=Gaussian(0.3, 0.1 + part)),
+        )
+        for times, more in (
+            *((stepped, {"priors": priors}) for priors in steps),
+            (floor, {"error_floor": 0.03 + part}),
+            (same, {}),
+        ):
+            start = time.perf_counter()
+            fit_photometry(flux[k], err[k], BANDS, 2.0, rng=k, **more)
+            times.append(time.perf_counter() - start)
+    middle, far = np.percentile(stepped, [50, 95]) * 1e3
+    print(
+        f"a fit after a step of a prior: median {middle:.1f} ms, p95 {far:.1f} ms (target 20); after another error floor "
+        f"{np.median(floor) * 1e3:.1f} ms; unchanged {np.median(same) * 1e3:.1f} ms"
+    )
+
+
 def new_redshifts(n=10):
     """Print what the first fit at a redshift costs more than the next, disk cache empty, and the memory of many."""
     from sc_lab.sed import fit_photometry
@@ -153,6 +183,7 @@ def alone(part, *, again=False):
 
 PARTS = {
     "one": lambda: print(json.dumps(one_by_one())),
+    "steps": prior_steps,
     "redshifts": new_redshifts,
     "memory": memory,
     "sample": whole_sample,
@@ -171,7 +202,7 @@ def main():
         PARTS[given.part]()
         return
     said = alone("one")
-    for part in ("redshifts", "memory", "sample", "galaxy"):
+    for part in ("steps", "redshifts", "memory", "sample", "galaxy"):
         # The very first use makes the spectra of the library anew, which takes more memory than any later one.
         alone(part, again=part == "memory")
     if given.sources:
