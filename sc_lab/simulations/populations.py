@@ -91,7 +91,8 @@ def virial_ks(clusters: QTable, column: str = "mass") -> tuple[float, float]:
     Returns
     -------
     (float, float)
-        Statistic and p-value of the two samples; NaN where one is empty.
+        Statistic and p-value of the virialised against all, as in Williams et al. 2025; NaN where one is empty. The
+        virialised are among all, so the samples are not independent: the p-value is larger than it should be.
     """
     from scipy.stats import ks_2samp
 
