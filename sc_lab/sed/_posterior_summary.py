@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from sc_lab.sed._library_limits import unchanging_metallicities
 from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors
 from sc_lab.sed.results import SedFit
 from sc_lab.units import FloatArray
@@ -154,17 +155,7 @@ def _cautions(
     probability = float(special.gammaincc(0.5 * n_used, 0.5 * max(draws.best[5], 0.0)))
     if probability < _POOR_FIT:
         said.append(f"no model fits: the best one has chi2 = {draws.best[5]:.1f} in {n_used} bands")
-    lowest, highest = float(grid.live_nodes[0]), float(grid.live_nodes[-1])
-    if not isinstance(priors.metallicity, Fixed):
-        below, above = float(priors.metallicity.cdf(lowest)), 1.0 - float(priors.metallicity.cdf(highest))
-        for flat, where in (
-            (below, f"below the library's lowest, {lowest:g}"),
-            (above, f"above its highest, {highest:g}"),
-        ):
-            if flat > 0.01:
-                said.append(
-                    f"{100 * flat:.0f} % of the prior of metallicity lies {where} solar, where models do not change"
-                )
+    said += unchanging_metallicities(priors.metallicity, grid.live_nodes)
     if not grid.has_gas and not isinstance(priors.log_u, Fixed):
         said.append("the model has no gas: log U follows its prior")
     for name in ("age", "log_mass_formed", "metallicity", "a_v"):

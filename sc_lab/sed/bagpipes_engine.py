@@ -22,6 +22,7 @@ from sc_lab.sed._bagpipes_process import CANCELLED, Report, check_sampler, run_j
 from sc_lab.sed._bagpipes_terms import library_arrays, model_terms, our_names, prior_terms, step_terms
 from sc_lab.sed._continuity import StudentT
 from sc_lab.sed._frame import CM_PER_MPC, frame_at
+from sc_lab.sed._library_limits import inside_library
 from sc_lab.sed._photometry import check_photometry
 from sc_lab.sed.filters import Filter
 from sc_lab.sed.model import SedModel
@@ -243,6 +244,8 @@ def _source(
     """Say one source in bagpipes' terms."""
     frame_at("compat", z, distance=distance, cosmology=cosmology)  # refuses what bagpipes cannot reach
     here, cautions = priors.at(z)
+    here, cut = inside_library(here, model)
+    cautions = (*cautions, *cut)
     terms = model_terms(model, z)
     n_step = len(terms["continuity"]["bin_edges"]) - 2 if model.sfh == "continuity" else 0
     parameters: dict[str, Any] = {}

@@ -27,7 +27,8 @@ from sc_lab.sed._ensemble import (
     run_ensembles,
     start_walkers,
 )
-from sc_lab.sed.priors import Fixed, Gaussian, LogUniform, Priors, Uniform
+from sc_lab.sed._library_limits import unchanging_metallicities
+from sc_lab.sed.priors import Gaussian, LogUniform, Priors, Uniform
 from sc_lab.sed.results import SedFit
 from sc_lab.units import FloatArray
 
@@ -320,11 +321,5 @@ def _cautions(samples: dict[str, FloatArray], problem: Problem, priors: Priors, 
         at = prior.cdf(samples[name])
         if float(np.mean(at > 0.95)) > _AT_EDGE:
             out.append(f"the posterior of {name} leans on the upper limit of its prior, {prior.high:g}{unit}: raise it")
-    lowest = float(problem.tables.tables.metallicity[0])
-    flat = 0.0 if isinstance(priors.metallicity, Fixed) else float(priors.metallicity.cdf(lowest))
-    if flat > 0.01:
-        out.append(
-            f"{100 * flat:.0f} % of the prior of metallicity lies below the library's lowest, {lowest:g} solar, "
-            "where models do not change"
-        )
+    out += unchanging_metallicities(priors.metallicity, problem.tables.tables.metallicity)
     return tuple(out)

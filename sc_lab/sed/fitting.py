@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sc_lab.errors import InputError, ScLabError
+from sc_lab.sed._library_limits import inside_library
 from sc_lab.sed._photometry import Photometry, check_photometry
 from sc_lab.sed._threads import one_blas_thread
-from sc_lab.sed.priors import Fixed, Priors
+from sc_lab.sed.priors import Priors
 from sc_lab.sed.results import SedFit, SedFits
 from sc_lab.units import FloatArray
 
@@ -347,32 +348,11 @@ def _stop_if(cancel: Any) -> None:
         raise ScLabError(msg)
 
 
-def _inside_library(priors: Priors, model: SedModel) -> tuple[Priors, tuple[str, ...]]:
-    """Return priors whose log U lies where the library has gas, with what was cut in words.
-
-    The models end there, so that draws beyond would have neither fluxes of their own nor a spectrum.
-    """
-    nodes = model.loaded_library.log_u
-    if not (model.nebular and len(nodes)):
-        return priors, ()
-    prior, low, high = priors.log_u, float(nodes[0]), float(nodes[-1])
-    if low <= prior.low and prior.high <= high:
-        return priors, ()
-    if isinstance(prior, Fixed) or prior.low >= high or prior.high <= low:
-        msg = f"the prior of log_u is {prior}; the library has log U from {low:g} to {high:g}: move it there"
-        raise InputError(msg)
-    cut = replace(prior, low=max(prior.low, low), high=min(prior.high, high))
-    # Tails of a normal density that hold next to nothing deserve no word.
-    lost = 1.0 - float(prior.cdf(high) - prior.cdf(low))
-    said = (f"the prior of log_u was cut at the ends of the library, {low:g} to {high:g}",) if lost > 0.01 else ()
-    return replace(priors, log_u=cut), said
-
-
 def _fit_one(task: _Task, *, progress: Callable[[int, int], None] | None = None, cancel: Any = None) -> SedFit:
     """Fit one source."""
     data, z = task.data, float(task.data.z[0])
     priors, said = task.priors.at(z, cosmology=task.cosmology)
-    priors, more = _inside_library(priors, task.model)
+    priors, more = inside_library(priors, task.model)
     said = (*said, *more)
     if task.model.sfh == "continuity":
         from sc_lab.sed.continuity import fit_continuity
