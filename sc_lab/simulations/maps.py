@@ -93,7 +93,9 @@ def count_in_cells(
 
     Notes
     -----
-    The counts agree; datashader has to be imported and compiled first, which takes seconds at its first use.
+    The counts agree. Numba is needed by the rest of the library and datashader by nothing else, so that the loop is the
+    default; it is also no slower: 2 ms against 3 for a million particles, 27 against 31 for ten millions, and 0.3 s
+    against 0.65 at the first call, in CPU time of one run (``benchmarks/maps.py``). NumPy takes three times as long.
     """
     x0, x1, y0, y1 = (float(each) for each in extent)
     rows, columns = (int(each) for each in shape)
