@@ -137,15 +137,20 @@ def linking_length(
         raise InputError(msg)
     if rule == "number":
         if not header.box_size > 0:
-            msg = "rule='number' needs the size of the box, which the header does not have; give linking_length= itself"
+            msg = "rule='number' needs the size of the box, which the header does not have; give length= itself"
             raise InputError(msg)
         return float(b * header.box_size / sum(numbers) ** (1.0 / 3.0))
     if rule != "arepo":
-        msg = f"rule is {rule!r}; give 'arepo' or 'number', or linking_length= itself"
+        msg = f"rule is {rule!r}; give 'arepo' or 'number', or length= itself"
         raise InputError(msg)
     density = header.omega_matter - header.omega_baryon
     if not density > 0:
-        msg = "the header does not say Omega0 and OmegaBaryon; use rule='number', or give linking_length= itself"
+        # Plain GADGET headers say Omega0 and nothing of baryons.
+        given = {"omega_matter": header.omega_matter, "omega_baryon": header.omega_baryon}
+        missing = [name for name, value in given.items() if not np.isfinite(value)]
+        what = f"the header does not say {' and '.join(missing)}" if missing else f"no dark matter is left of {given}"
+        wanted = ", ".join(f"{name}=..." for name in missing or given)
+        msg = f"{what}; give with_header(snapshot, {wanted}), or use rule='number' or length="
         raise InputError(msg)
     if critical is None:
         critical = _critical_density(snapshot)

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from sc_lab.errors import InputError
-from sc_lab.simulations import MODES, Snapshot, compare_groups, find_groups, linking_length, read_groups, read_snapshot
+from sc_lab.simulations import (
+    MODES,
+    Snapshot,
+    compare_groups,
+    find_groups,
+    linking_length,
+    read_groups,
+    read_snapshot,
+    with_header,
+)
 
 
 def two_groups():
@@ -135,3 +144,22 @@ def test_a_search_counts_its_particles_and_can_be_cancelled_between_its_steps():
 def test_groups_of_types_chosen_by_hand_are_named_by_them():
     assert find_groups(two_groups(), primary=(4,), length=1.0, min_length=5).mode == "(4,)"
     assert find_groups(two_groups(), primary=4, length=1.0, min_length=5).primary == (4,)
+
+
+def test_a_plain_gadget_header_is_told_what_it_lacks_and_the_ways_out_work():
+    """Such headers say Omega0 and nothing of baryons; each remedy that the sentence names must be one."""
+    rng = np.random.default_rng(1)
+    # Of these masses the length is 1.1, well under half the box.
+    dark = {"Coordinates": rng.normal(20, 0.05, (40, 3)), "Masses": np.full(40, 1e-6)}
+    snapshot = Snapshot.from_arrays({"dm": dark}, box_size=100.0, omega_matter=0.27)
+    with pytest.raises(
+        InputError, match=r"does not say omega_baryon; .*with_header\(snapshot, omega_baryon="
+    ) as refusal:
+        find_groups(snapshot, "DMP-GS")
+    assert "rule='number' or length=" in str(refusal.value)
+    for mended, options in (
+        (with_header(snapshot, omega_baryon=0.044), {}),
+        (snapshot, {"rule": "number"}),
+        (snapshot, {"length": 1.0}),
+    ):
+        assert find_groups(mended, "DMP-GS", min_length=1, **options).lengths[:, 1].sum() == 40
