@@ -8,6 +8,7 @@ from sc_lab_widgets._pane import Key
 
 from sc_lab.catalog import read_catalog
 from sc_lab.errors import InputError
+from sc_lab.mock import make_population
 from sc_lab.population import Settings, analyse
 from sc_lab.session import Session
 
@@ -225,3 +226,13 @@ def test_fifty_thousand_clumps_are_an_image(tmp_path):
     assert made.panels["density_size"].figures["density_size"] is not None
     assert len(made.host.sources.base.data["id"]) == 0
     made.close()
+
+
+@pytest.mark.parametrize(("n", "said"), [(1, "1 mass provisional"), (2, "2 masses provisional")])
+def test_the_status_counts_one_provisional_mass_as_one(n, said):
+    catalog = make_population(n=30, rng=1).catalog
+    catalog["mass_is_provisional"] = np.arange(30) < n
+    made = Workbench(catalog)
+    assert f"{said}, for an assumed age" in made._status.value
+    made.close()
+    made.session.close()

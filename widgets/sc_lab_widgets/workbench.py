@@ -307,7 +307,7 @@ class Workbench:
                 parts.append(f"{counts[name]} {words}")
         provisional = int(flags(self.population.catalog, "mass_is_provisional").sum())
         if provisional:
-            parts.append(f"{provisional} masses provisional, for an assumed age")
+            parts.append(f"{provisional} {'mass' if provisional == 1 else 'masses'} provisional, for an assumed age")
         where = "not saved: open with project=…" if session.path is None else str(session.path)
         if session.read_only:
             where += " (read-only)"
