@@ -67,7 +67,7 @@ def _psfs(value: Any, name: str) -> None:
     lens=_lens,
     psfs=_psfs,
     z=check.optional(check.scalar(0.0, "one redshift beyond the lens", closed=False, high=1100.0)),
-    n=check.optional(check.count(1)),
+    n=check.optional(check.count(low=1)),
     seed=check.count(),
     size=check.positive(u.arcsec, words="the side of the field in arcsec, above 0"),
     offset=check.array(u.arcsec, words="two offsets from the lens in arcsec, West and North", shape=(2,)),
@@ -76,7 +76,7 @@ def _psfs(value: Any, name: str) -> None:
     log_u=check.scalar(-10.0, "a logarithm such as -2", high=10.0),
     deeper=check.scalar(-30.0, "a number of magnitudes, such as 0", unit=u.mag, high=30.0),
     separation=check.scalar(0.0, "a distance of 0 or more pixels"),
-    most_stars=check.count(1),
+    most_stars=check.count(low=1),
     reference=check.text,
 )
 def observe_simulated(

@@ -58,8 +58,8 @@ class MockSnapshot(Snapshot):
 
 @check.checked(
     seed=check.optional(check.seed),
-    n_side=check.count(1),
-    n_clusters=check.count(1),
+    n_side=check.count(low=1),
+    n_clusters=check.count(low=1),
     n_haloes=check.count(),
     in_halo=check.scalar(0.0, "a share from 0 to 1", high=1.0),
     kinds=check.array(words="three shares that add up to 1: " + ", ".join(KINDS), low=0.0, shape=(3,)),

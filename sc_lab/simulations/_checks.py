@@ -64,10 +64,12 @@ def number(
         What to give, for the message.
     unit : Unit
         Unit of bare numbers.
-    low, high : float
-        Limits.
+    low : float
+        The least that is allowed.
     closed : bool
         Whether ``low`` itself is allowed.
+    high : float
+        The most that is allowed.
 
     Returns
     -------
@@ -237,33 +239,96 @@ def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def snapshot(value: Any, name: str) -> None:
-    """Refuse what is no snapshot."""
+    """Refuse what is no snapshot.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     from sc_lab.simulations.snapshot import Snapshot
 
     instance(value, Snapshot, name, "from read_snapshot")
 
 
 def groups(value: Any, name: str) -> None:
-    """Refuse what are no groups."""
+    """Refuse what are no groups.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     from sc_lab.simulations.groups import Groups
 
     instance(value, Groups, name, "from find_groups")
 
 
 def halo_model(value: Any, name: str) -> None:
-    """Refuse what is no model of haloes."""
+    """Refuse what is no model of haloes.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     from sc_lab.simulations.halos import HaloModel
 
     instance(value, HaloModel, name, "with the cosmology")
 
 
 def table(*columns: str, mend: str = "from measure_clusters") -> Rule:
-    """Return what refuses all but tables with some columns."""
+    """Return what refuses all but tables with some columns.
+
+    Parameters
+    ----------
+    *columns : str
+        Columns that it must have.
+    mend : str
+        Where such a table comes from.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     return lambda value, name: table_with(value, columns, name, mend)
 
 
 def choice(*names: str) -> Rule:
-    """Return what refuses all but some words."""
+    """Return what refuses all but some words.
+
+    Parameters
+    ----------
+    *names : str
+        The words.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     said = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(map(repr, names))
 
     def rule(value: Any, name: str) -> None:
@@ -275,31 +340,100 @@ def choice(*names: str) -> Rule:
 
 
 def text(value: Any, name: str) -> None:
-    """Refuse what is no word."""
+    """Refuse what is no word.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     if not isinstance(value, str):
         msg = f"{name} is {_shown(value)}; give a word"
         raise InputError(msg)
 
 
 def flag(value: Any, name: str) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse what is neither True nor False.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     if not isinstance(value, (bool, np.bool_)):
         msg = f"{name} is {_shown(value)}; give True or False"
         raise InputError(msg)
 
 
-def count(low: int = 0) -> Rule:
-    """Return what refuses all but whole numbers from one on."""
+def count(*, low: int = 0) -> Rule:
+    """Return what refuses all but whole numbers from one on.
+
+    Parameters
+    ----------
+    low : int
+        The least that is allowed.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     return lambda value, name: whole(value, name, f"a whole number from {low} on", low=low)
 
 
 def positive(unit: u.UnitBase = u.one, *, words: str = "a number above 0") -> Rule:
-    """Return what refuses all but one number above 0."""
+    """Return what refuses all but one number above 0.
+
+    Parameters
+    ----------
+    unit : Unit
+        Unit of bare numbers.
+    words : str
+        What to give, for the message.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     return lambda value, name: number(value, name, words, unit=unit)
 
 
 def scalar(low: float, words: str, *, unit: u.UnitBase = u.one, closed: bool = True, high: float = np.inf) -> Rule:
-    """Return what refuses all but one number within limits."""
+    """Return what refuses all but one number within limits.
+
+    Parameters
+    ----------
+    low : float
+        The least that is allowed.
+    words : str
+        What to give, for the message.
+    unit : Unit
+        Unit of bare numbers.
+    closed : bool
+        Whether ``low`` itself is allowed.
+    high : float
+        The most that is allowed.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     return lambda value, name: number(value, name, words, unit=unit, low=low, closed=closed, high=high)
 
 
@@ -311,7 +445,26 @@ def array(
     closed: bool = True,
     shape: tuple[int | None, ...] | None = None,
 ) -> Rule:
-    """Return what refuses all but numbers within limits, of some shape."""
+    """Return what refuses all but numbers within limits, of some shape.
+
+    Parameters
+    ----------
+    unit : Unit
+        Unit of bare numbers.
+    words : str
+        What to give, for the message.
+    low : float
+        The least that is allowed.
+    closed : bool
+        Whether ``low`` itself is allowed.
+    shape : tuple, optional
+        The shape, None for an axis of any length.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
 
     def rule(value: Any, name: str) -> None:
         found = np.array(np.nan) if isinstance(value, (str, bytes)) else value_in(value, unit, name)
@@ -332,7 +485,20 @@ def array(
 
 
 def seed(value: Any, name: str) -> None:
-    """Refuse what no generator of random numbers begins with."""
+    """Refuse what no generator of random numbers begins with.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     try:
         np.random.default_rng(value)
     except (TypeError, ValueError):
@@ -341,7 +507,18 @@ def seed(value: Any, name: str) -> None:
 
 
 def optional(rule: Rule) -> Rule:
-    """Return a rule that lets None pass."""
+    """Return a rule that lets None pass.
+
+    Parameters
+    ----------
+    rule : callable
+        What holds for anything but None.
+
+    Returns
+    -------
+    callable
+        Takes a value and the name of the argument.
+    """
     return lambda value, name: None if value is None else rule(value, name)
 
 

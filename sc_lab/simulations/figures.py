@@ -99,7 +99,7 @@ def _samples(value: Any, name: str) -> None:
         check.table_with(each, (), name, "with the columns z and what is shown")
 
 
-@check.checked(samples=_samples, column=check.text, split=check.flag, points=check.count(2))
+@check.checked(samples=_samples, column=check.text, split=check.flag, points=check.count(low=2))
 def violins(
     samples: Mapping[str, Table], column: str = "sigma_mass", *, split: bool = True, points: int = 120
 ) -> list[Violin]:
@@ -281,7 +281,7 @@ def timescale_lines(
     return TimescaleLines(along, n_h[:, 0], cool, settle, cool + settle, local, nearest, gas, dark, tuple(cautions))
 
 
-@check.checked(snapshot=check.snapshot, groups=check.optional(check.groups), bins=check.count(1))
+@check.checked(snapshot=check.snapshot, groups=check.optional(check.groups), bins=check.count(low=1))
 def gas_phases(snapshot: Snapshot, groups: Groups | None = None, *, bins: int = 80) -> tuple[FloatArray, ...]:
     """Return the mass of gas by density and temperature.
 

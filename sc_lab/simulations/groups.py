@@ -175,7 +175,7 @@ def _total_mass(snapshot: Snapshot, kind: int) -> float:
     return float(sum(values.sum(dtype=np.float64) for _, values in particles.chunks("Masses")))
 
 
-@checked(rule=choice("arepo", "number"), threads=optional(count(1)))
+@checked(rule=choice("arepo", "number"), threads=optional(count(low=1)))
 def find_groups(
     snapshot: Snapshot,
     mode: str | None = "DMP-GS",

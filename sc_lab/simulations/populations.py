@@ -196,7 +196,7 @@ class Bimodality:
         return self.delta_bic > 10.0 and self.separation > 2.0
 
 
-@check.checked(iterations=check.count(1))
+@check.checked(iterations=check.count(low=1))
 def bimodality(values: Any, *, iterations: int = 500) -> Bimodality:
     """Return whether values are better described by two normal distributions than by one.
 

@@ -42,7 +42,7 @@ def half_mass_radius(position: Any, mass: Any, centre: Any) -> float:
     return _half(np.asarray(position, float) - np.asarray(centre, float), np.asarray(mass, float))
 
 
-@check.checked(**_SPHERE, directions=check.count(1), rng=check.seed)
+@check.checked(**_SPHERE, directions=check.count(low=1), rng=check.seed)
 def projected_half_mass_radius(
     position: Any, mass: Any, centre: Any, *, directions: int = 32, rng: Any = 0
 ) -> tuple[float, float, float]:
