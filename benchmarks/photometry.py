@@ -296,10 +296,45 @@ def pairs():
     _say("flux bias of separate 9x9 fits (why they are not made)", f"{np.median(relative):+.0%}", "-")
 
 
+def hosts():
+    print('Clumps of three mock fields (20"), S/N >= 15, as detected: planes, then hosts')
+    import astropy.units as u
+
+    from sc_lab.detection import detect_clumps
+    from sc_lab.mock import make_field
+    from sc_lab.mock.recovery import match_truth, recovery_pulls
+
+    bands = ("F115W", "F150W", "F200W", "F277W", "F356W", "F444W")
+    fields = [make_field(seed=seed, size=20 * u.arcsec, bands=bands) for seed in (4, 5, 6)]
+    found = [detect_clumps(field) for field in fields]
+    for background in ("plane", "host"):
+        parts = []
+        for field, clumps in zip(fields, found, strict=True):
+            true = field.truth[field.truth["kind"] == "clump"]
+            fits = fit_clumps(field, clumps, background=background)
+            i, j = match_truth(true, fits)
+            parts.append(recovery_pulls(true[i], fits[j], bands=bands))
+        snr = np.concatenate([np.asarray(part["snr"]) for part in parts])
+        for band in bands:
+            ratio, pull = (
+                np.concatenate([np.asarray(part[f"flux_{band.lower()}{end}"]) for part in parts])
+                for end in ("", "_pull")
+            )
+            wide = _width(pull[(snr >= 15) & np.isfinite(pull)])
+            bias = np.nanmedian(ratio[(snr >= 30) & (snr < 80)])
+            text = f"{wide:.2f}, {bias:+.1%}"
+            target = "0.8 to 1.3, -" if background == "host" else "-"
+            good = 0.8 <= wide <= 1.3 if background == "host" else None
+            _say(f"{background}: {band} pull width, bias at S/N 30-80", text, target, good)
+        seconds = _cpu(lambda background=background: fit_clumps(fields[0], found[0], background=background))
+        _say(f"{background}: CPU per clump in {len(bands)} bands", f"{1e3 * seconds / len(found[0]):.2f} ms", "-")
+
+
 if __name__ == "__main__":
     renderer()
     accuracy()
     pairs()
+    hosts()
     whole_field()
     first_use()
     speed()

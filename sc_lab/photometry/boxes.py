@@ -37,7 +37,8 @@ LEAST_CURVATURE = 0.1
 
 _CENTRES = {"fixed": 0, "free": 1, "prior": 2}
 
-#: Boxes per turn, so that hundreds of thousands of them need no more memory than a few thousand.
+#: Boxes per turn, so that hundreds of thousands of them need no more memory than a few thousand; an eighth of them where
+#: the design matrices of all are kept.
 _TURN = 4096
 
 
@@ -337,17 +338,17 @@ def fit_boxes(
             test_point=test_point,
             curved=curved and plane,
         )
-        for turn in _turns(n)
+        for turn in _turns(n, _TURN // 8 if curved or template is not None else _TURN)
     ]
     if len(parts) == 1:
         return parts[0]
     return BoxFits(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(BoxFits)})
 
 
-def _turns(n: int) -> Iterator[slice]:
+def _turns(n: int, step: int) -> Iterator[slice]:
     """Yield slices over n boxes; one empty slice for none."""
-    for begin in range(0, max(n, 1), _TURN):
-        yield slice(begin, begin + _TURN)
+    for begin in range(0, max(n, 1), step):
+        yield slice(begin, begin + step)
 
 
 def _templates(template: Any, shape: tuple[int, int, int]) -> FloatArray:
