@@ -56,7 +56,10 @@ _SENTENCES = {
     PhotometryFlag.PSF_SMALL: "the PSF stamp is smaller than the box, so its wings are missing from the model",
     PhotometryFlag.NO_ERRORS: "the error of a parameter could not be computed",
     PhotometryFlag.NEIGHBOUR: "light of other clumps in the box was fitted along",
-    PhotometryFlag.POOR_FIT: "the model does not describe the pixels (chi^2 far above its expectation), so errors are too small",
+    PhotometryFlag.POOR_FIT: (
+        "the model does not describe the pixels (chi^2 far above its expectation): a clump too close to be told apart, or a "
+        "curved host under a plane, with which errors are too small"
+    ),
 }
 
 
