@@ -122,8 +122,11 @@ def check_photometry(
         raise InputError(msg)
     filters = tuple(get_filters(bands))
     names = tuple(str(each.name) for each in filters)
+    if not names:
+        msg = "bands is empty; name at least one filter, such as 'F150W', with a flux and an error for each"
+        raise InputError(msg)
     values, errors = _njy(flux, "flux"), _njy(flux_err, "flux_err")
-    if values.ndim not in (1, 2) or values.shape[-1] != len(names) or not names:
+    if values.ndim not in (1, 2) or values.shape[-1] != len(names):
         msg = (
             f"flux has the shape {values.shape} for {len(names)} bands; give ({len(names)},) for one source or "
             f"(n_source, {len(names)}) for many"
@@ -162,7 +165,7 @@ def check_photometry(
         flux=values, flux_err=errors, used=used, shape_err=_shape_errors(shape_err, values.shape), z=redshift,
         bands=names, filters=filters, many=many, error_floor=float(floor), distance=_distance(distance),
         # A unit says that they are none.
-        cautions=_looks_like_magnitudes(values, errors, used) if _unit(flux) is None else (),
+        cautions=(_looks_like_magnitudes(values, errors, used) if _unit(flux) is None else ()) + _repeated(names),
     )  # fmt: skip
 
 
@@ -234,6 +237,14 @@ def _distance(value: Any) -> float | None:
         msg = f"distance is {value!r}; give one luminosity distance above 0, as a Quantity or in Mpc"
         raise InputError(msg)
     return float(number)
+
+
+def _repeated(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return that a band is there more than once: two exposures may be meant, one datum given twice may not."""
+    again = sorted({name for name in names if names.count(name) > 1})
+    if not again:
+        return ()
+    return (f"{', '.join(again)} stands more than once in bands: each flux counts as a measurement of its own",)
 
 
 def _looks_like_magnitudes(flux: FloatArray, error: FloatArray, used: npt.NDArray[np.bool_]) -> tuple[str, ...]:

@@ -156,6 +156,13 @@ def linking_length(
         critical = _critical_density(snapshot)
     critical = number(critical, "critical", "the critical density today in code units, above 0")
     mass = sum(_total_mass(snapshot, kind) for kind in primary)
+    if not (np.isfinite(mass) and mass > 0):
+        names = ", ".join(TYPES[kind] for kind in primary)
+        msg = (
+            f"the masses of {names} add up to {mass:g} in code units, of which no mean separation can be made; mend "
+            "Masses, or use rule='number' or length="
+        )
+        raise InputError(msg)
     return float(b * (mass / sum(numbers) / (density * critical)) ** (1.0 / 3.0))
 
 

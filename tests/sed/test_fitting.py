@@ -308,6 +308,8 @@ def test_cautions_say_what_weakens_a_fit(model, light):
     edge = fit_photometry(flux, error, BANDS, Z, model=model, priors=narrow, rng=1)
     assert any("log_mass_formed piles up at the end of its prior, 6" in sentence for sentence in edge.cautions)
     assert not any("library's lowest" in sentence for sentence in edge.cautions)
+    twice = fit_photometry(flux, error, (*BANDS[:5], BANDS[0]), Z, model=model, rng=1)
+    assert any(f"{BANDS[0]} stands more than once" in sentence for sentence in twice.cautions)
 
 
 def test_a_prior_beyond_the_library_is_cut_or_said(model, light):
@@ -336,6 +338,7 @@ def test_a_fit_is_shown_in_a_line_and_refuses_percentages(model, light):
 BAD = [
     ({"bands": ["F115W", "F150W", "F200W", "F277W", "F356W", "F445W"]}, "F445W"),
     ({"bands": "F150W"}, "list of filters"),
+    ({"bands": [], "flux": [], "flux_err": []}, "bands is empty"),
     ({"bands": BANDS[:5]}, r"shape \(6,\) for 5 bands"),
     ({"flux": np.full(6, 27.0) * u.ABmag}, "magnitude"),
     ({"flux": np.full(6, 27.0) * u.mag}, "magnitude"),

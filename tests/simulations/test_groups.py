@@ -163,3 +163,12 @@ def test_a_plain_gadget_header_is_told_what_it_lacks_and_the_ways_out_work():
         (snapshot, {"length": 1.0}),
     ):
         assert find_groups(mended, "DMP-GS", min_length=1, **options).lengths[:, 1].sum() == 40
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, 0.0])
+def test_masses_that_give_no_mean_separation_are_named(wrong):
+    rng = np.random.default_rng(1)
+    dark = {"Coordinates": rng.normal(20, 0.05, (40, 3)), "Masses": np.full(40, wrong)}
+    snapshot = Snapshot.from_arrays({"dm": dark}, box_size=100.0, omega_matter=0.27, omega_baryon=0.044)
+    with pytest.raises(InputError, match="the masses of dm add up to"):
+        find_groups(snapshot, "DMP-GS")
