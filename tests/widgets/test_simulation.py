@@ -358,6 +358,10 @@ def test_simulated_clusters_lie_over_the_observed_ones_of_a_workbench(session, b
         for plot in workbench.panels[name].figures.values():
             said = [item.label.value for item in plot.legend[0].items]
             assert [f"simulated, {state}" in said for state in ("virialised", "bound", "unbound")] == [True] * 3
+        kinds = {
+            type(each) for source in workbench.panels[name].simulated.sources.values() for each in source.data.values()
+        }
+        assert kinds <= {list, np.ndarray}  # a column of a table arrives in the browser garbled
         drawn = sum(len(source.data["row"]) for source in workbench.panels[name].simulated.sources.values())
         assert drawn == len(clusters)
     said = [item.label.value for item in plain.panels["density_size"].figures["density_size"].legend[0].items]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import astropy.units as u
 import numpy as np
 from astropy.table import Table
 from bokeh.models import ColumnDataSource, HoverTool
@@ -12,6 +13,7 @@ from bokeh.models import ColumnDataSource, HoverTool
 from sc_lab.density_size import surface_density
 from sc_lab.errors import InputError
 from sc_lab.simulations import STATES, Groups, Snapshot, as_catalog, measure_clusters, stack_catalogs
+from sc_lab.units import value_in
 from sc_lab_widgets._style import GREY, SKY, VERMILION
 
 if TYPE_CHECKING:
@@ -104,7 +106,8 @@ class SimulatedLayer:
             return
         self.r_eff, self.mass = (np.asarray(catalog[name].value, dtype=float) for name in ("r_eff", "mass"))
         self.state, self.ids, self.fields = (np.asarray(catalog[name], dtype=str) for name in ("state", "id", "field"))
-        self.ratio = np.ma.filled(np.ma.asarray(catalog["virial_ratio"]), np.nan)
+        # A plain array: columns of tables arrive in the browser garbled.
+        self.ratio = value_in(catalog["virial_ratio"], u.one, "virial_ratio")
 
     def sigma(self, within: str = "half") -> np.ndarray:
         """Return the surface density of every cluster.
