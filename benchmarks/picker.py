@@ -25,7 +25,7 @@ PLOTS = [
 #: Cut-out, data, model, residual, fluxes and seven population plots.
 ALL = 12
 #: Pixels between a place that is clicked and the next clump: far enough that the click selects none.
-CLEAR = 9.0
+CLEAR = 13.0
 
 
 def free_places(tool: Tool, galaxy: str, n: int) -> list[tuple[float, float]]:
