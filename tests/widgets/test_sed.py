@@ -1025,6 +1025,32 @@ def test_in_a_notebook_the_list_is_fitted_beside_the_clicks_and_can_be_stopped(m
     asyncio.run(use(calls))
 
 
+def test_what_is_said_of_bagpipes_goes_when_the_list_is_fitted_and_one_fit_is_one(monkeypatch):
+    def rows(_table, _wanted, _settings, *, cosmology, progress, cancel):
+        progress(1, 1)
+
+    async def use():
+        panel = SedPanel(_validated(table()))
+        panel.judge.words.value = "bagpipes was stopped"
+        panel.apply.one.click()
+        assert panel.judge.words.value == ""
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if not panel.apply.running:
+                break
+        assert "1 SED fitted" in panel.apply.words.value
+        panel.judge._say("bagpipes starts")
+        panel.judge.begun()
+        assert panel.apply.words.value == ""
+        panel.close()
+
+    monkeypatch.setattr(sed_apply, "sed_rows", rows)
+    monkeypatch.setattr(sed_apply, "refit_seds", lambda *_args, **_options: True)
+    monkeypatch.setattr(sed_apply, "_PERIOD", 0.02)
+    monkeypatch.setattr(sed, "fit_photometry", stand_in(Calls()))
+    asyncio.run(use())
+
+
 def test_limits_of_the_panel_are_the_usual_priors():
     """A control at its start must change nothing."""
     usual = Priors()

@@ -123,6 +123,7 @@ class SedPanel(Panel):
         self.figures["sed_corner"] = self.corner.figure
         self.judge = Judge(self._shown_fit, self._take_judged, self._report)
         self.apply = Apply(self.session, self._settings, self._report)
+        self.apply.begun, self.judge.begun = self.judge.forget, self.apply.forget
         self._words, self._table = ui.HTML(), ui.HTML()
         buttons = {
             "previous": ("◀", "previous candidate ([)", lambda: self._step(-1)),

@@ -68,6 +68,8 @@ class Apply:
         report: Callable[[BaseException], None],
     ) -> None:
         self._session, self._ask, self._report = session, ask, report
+        #: Called when fits begin: what others said of their work is old news then.
+        self.begun: Callable[[], None] = lambda: None
         self._pool: ThreadPoolExecutor | None = None
         self._future: Future[None] | None = None
         self._cancel = threading.Event()
@@ -177,6 +179,7 @@ class Apply:
             return
         self._cancel.clear()
         self._counted = (0, 0)
+        self.begun()
         loop = _running_loop()
         if loop is None:
             try:
@@ -226,7 +229,7 @@ class Apply:
                 self._report(error)
             return
         done = self._counted[1]
-        self._say(f"{done} SEDs fitted; U takes it back" if changed else "nothing has changed")
+        self._say(f"{done} SED{'s' * (done != 1)} fitted; U takes it back" if changed else "nothing has changed")
 
     def cancel(self) -> None:
         """Give up; the list stays as it was."""
@@ -239,6 +242,11 @@ class Apply:
         if running:
             self.bar.value = 0.0
             self._say("SED fits begin")
+
+    def forget(self) -> None:
+        """Say nothing more of work that is done."""
+        if not self.running:
+            self._say("")
 
     def _say(self, text: str) -> None:
         value = f'<span role="status" style="line-height: 1.3">{html.escape(text)}</span>' if text else ""

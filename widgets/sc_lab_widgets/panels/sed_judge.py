@@ -64,6 +64,8 @@ class Judge:
         report: Callable[[BaseException], None],
     ) -> None:
         self._ask, self._answer, self._report = ask, answer, report
+        #: Called when bagpipes begins: what others said of their work is old news then.
+        self.begun: Callable[[], None] = lambda: None
         self._run: Any = None
         self._key: Hashable = None
         self._timer: asyncio.TimerHandle | None = None
@@ -105,6 +107,7 @@ class Judge:
             self._report(error)
             return
         self._began = time.monotonic()
+        self.begun()
         self.bar.value = 0.0
         self._show(running=True)
         self._say("bagpipes starts")
@@ -159,6 +162,11 @@ class Judge:
         self.button.disabled = running
         for part in (self.bar, self.stop):
             part.layout.display = None if running else "none"
+
+    def forget(self) -> None:
+        """Say nothing more of work that is done."""
+        if not self.running:
+            self._say("")
 
     def _say(self, text: str) -> None:
         value = f'<span role="status" style="line-height: 1.3">{html.escape(text)}</span>' if text else ""
