@@ -253,6 +253,25 @@ def test_a_second_history_is_dashed_beside_the_first(session):
         each.close()
 
 
+def test_a_histogram_says_how_many_candidates_it_shows_of_how_many(session):
+    """A count of candidates beside one of all clumps without a value read as if the latter were candidates."""
+    catalog = session.catalog.copy()
+    panel = HistogramPanel(catalog, quantities=("mass", "z"))
+    candidate, removed = panel.host.population.candidate, panel.host.population.removed
+    n = int(candidate.sum())
+    assert panel.figures["histogram_z"].title.text == f"{n} candidates"
+    panel.close()
+    for row, words in (
+        (np.flatnonzero(candidate)[0], f"{n - 1} of {n} candidates have a value"),
+        (np.flatnonzero(~candidate & ~removed)[0], f"{n} candidates, 1 clump without a value"),
+    ):
+        changed = catalog.copy()
+        changed["mass"][row] = np.nan
+        panel = HistogramPanel(changed, quantities=("mass",))
+        assert next(iter(panel.figures.values())).title.text == words
+        panel.close()
+
+
 def test_sizes_stand_against_absolute_magnitudes_with_what_is_nearby(session):
     """Figure 3 of the paper: limits are arrows, and references go where a magnitude is not absolute in V."""
     panel = SizeMagnitudePanel(session)

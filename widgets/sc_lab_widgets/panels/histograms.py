@@ -27,6 +27,13 @@ def _words(history: str) -> str:
     return f"τ = {history.removeprefix('tau').replace('p', '.')} Myr"
 
 
+def _counts(drawn: int, candidates: int, missing: int) -> str:
+    """Return how many candidates are drawn, of how many; candidates that all are, beside clumps that are not."""
+    if drawn < candidates:
+        return f"{drawn} of {candidates} candidates have a value"
+    return f"{drawn} candidates" + (f", {missing} clump{'s' * (missing != 1)} without a value" if missing else "")
+
+
 def _outline(counts: np.ndarray) -> np.ndarray:
     """Return the heights of the outline of a histogram, from the axis up and down to it again."""
     return np.concatenate([[0.0], np.repeat(counts, 2), [0.0]]).astype(np.float32)
@@ -162,9 +169,9 @@ class HistogramPanel(Panel):
                 plot.x_range.update(start=frame[0], end=frame[1])
                 plot.y_range.update(start=0, end=top)
             label = f"log₁₀ {entry.title}" if entry.log else entry.title
-            title = f"{int(histogram.candidates.sum())} candidates"
-            if histogram.n_missing:
-                title += f", {histogram.n_missing} without a value"
+            title = _counts(
+                int(histogram.candidates.sum()), int(self.host.population.candidate.sum()), histogram.n_missing
+            )
             if plot.xaxis[0].axis_label != label:
                 plot.xaxis[0].axis_label = label
             if plot.title.text != title:
