@@ -249,7 +249,9 @@ def test_a_second_history_is_dashed_beside_the_first(session):
     ]
     lines = [each.glyph.line_dash for each in panel.figures["histogram_mass"].renderers[-2:]]
     assert lines == [[6], [6]]
-    for each in (plain, panel):
+    single = HistogramPanel(catalog)  # as in the overview, whose legends ran into one another
+    assert single.figures["histogram"].legend[0].ncols == 2
+    for each in (plain, panel, single):
         each.close()
 
 

@@ -179,11 +179,11 @@ class HistogramPanel(Panel):
 
     def _update_second(self, name: str, dashed: ColumnDataSource, legend: list[Any], plot: figure) -> float:
         """Draw the second star-formation history, where there is one; return how high it reaches."""
-        population, several = self.host.population, len(self.quantities) > 1
+        population = self.host.population
         second = population.histories[1:2]
         # Redshift, size and magnification are the same under every history: nothing is drawn twice.
         shown = bool(second) and population.values(name, history=second[0]) is not population.values(name)
-        if several and shown != (plot.legend[0].ncols == 2):
+        if shown != (plot.legend[0].ncols == 2):
             # Four entries are wider than a third of the page.
             plot.legend[0].ncols = 2 if shown else "auto"
         for item in legend:
