@@ -115,7 +115,11 @@ def test_more_than_a_hundred_clusters_come_back_with_their_masses_sizes_and_dens
     # Clusters are no Gaussians: the core of a Plummer sphere is fitted, its wings lie in the background.
     assert abs(table["log_r_eff_median"][2]) < 0.25
     limits = found["is_limit"]
-    assert found["limit_holds"][limits].mean() > 0.8
+    # Two-sigma limits hold for 95 of 100 points, and above for clusters that they are too wide for.
+    assert found["limit_holds"][limits].mean() > 0.9
+    # These are points to the telescope, of which the test of extension takes one in twelve for extended; some are.
+    faint = found["detected"] & (found["snr"] > 5) & (found["snr"] < 50)
+    assert limits[faint].mean() > 0.75
 
 
 @pytest.mark.parametrize(
