@@ -91,7 +91,7 @@ def compare_simulated(truth: QTable, catalog: Any, rows: Any, found: Any) -> QTa
         One row for each row of the truth: ``id``, ``cluster``, ``snr``, ``mu``, ``detected``; true ``mass``, ``r_eff``,
         ``sigma_mass``; ``log_mass``, ``log_r_eff``, ``log_sigma``: log10 of measured over true, NaN where nothing was
         measured or only a limit; ``mass_pull``: that over the 68 % error of the mass; ``is_limit``: the size is an upper
-        limit, ``limit_holds``: and no smaller than the true one.
+        limit, ``r_eff_limit`` [pc], ``limit_holds``: which is no smaller than the true one.
     """
     n = len(truth)
     out = truth["id", "cluster", "snr", "mu", "mass", "r_eff", "sigma_mass"].copy()
@@ -122,6 +122,9 @@ def compare_simulated(truth: QTable, catalog: Any, rows: Any, found: Any) -> QTa
         pull[rows] = (mass - true_mass) / np.where(mass > true_mass, low, high)
     out["mass_pull"] = pull
     out["is_limit"], out["limit_holds"] = limit, holds
+    bound = np.full(n, np.nan)
+    bound[rows] = np.where(limit[rows], size, np.nan)
+    out["r_eff_limit"] = bound * truth["r_eff"].unit
     return out
 
 

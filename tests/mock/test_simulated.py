@@ -115,6 +115,8 @@ def test_more_than_a_hundred_clusters_come_back_with_their_masses_sizes_and_dens
     # Clusters are no Gaussians: the core of a Plummer sphere is fitted, its wings lie in the background.
     assert abs(table["log_r_eff_median"][2]) < 0.25
     limits = found["is_limit"]
+    np.testing.assert_array_equal(np.isfinite(found["r_eff_limit"]), limits)
+    assert (found["r_eff_limit"] >= found["r_eff"])[limits].sum() == found["limit_holds"].sum()
     # Two-sigma limits hold for 95 of 100 points, and above for clusters that they are too wide for.
     assert found["limit_holds"][limits].mean() > 0.9
     # These are points to the telescope, of which the test of extension takes one in twelve for extended; some are.
