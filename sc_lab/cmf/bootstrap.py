@@ -114,6 +114,13 @@ def bootstrap_mass_function(
     InputError
         If the shapes differ, or a selected mass is not finite.
 
+    Notes
+    -----
+    A drawn mass carries its error twice, once as measured and once as drawn, so that these medians belong to a mass
+    function that is smeared twice. The width says what the errors do; the place is that of `fit_mass_function` only
+    where they are small: with 0.2 dex in every mass, log M_c = 7 is found 0.2 too high in the measured masses and 0.35
+    in the drawn ones.
+
     Examples
     --------
     >>> import numpy as np
