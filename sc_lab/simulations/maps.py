@@ -54,7 +54,13 @@ class ParticleMap:
         return np.asarray(self.image / ((x1 - x0) / columns * (y1 - y0) / rows))
 
 
-@check.checked(extent=_EXTENT, shape=_SHAPE, axis=check.choice(*AXES), method=check.choice(*_METHODS))
+@check.checked(
+    extent=_EXTENT,
+    shape=_SHAPE,
+    axis=check.choice(*AXES),
+    box_size=check.optional(check.positive(words="the period of all axes, above 0")),
+    method=check.choice(*_METHODS),
+)
 def count_in_cells(
     position: Any,
     extent: tuple[float, float, float, float],
@@ -62,6 +68,7 @@ def count_in_cells(
     *,
     axis: str = "z",
     weights: Any = None,
+    box_size: float | None = None,
     method: str = "auto",
 ) -> FloatArray:
     """Return how many points there are in the cells of a projection.
@@ -78,6 +85,9 @@ def count_in_cells(
         Line of sight.
     weights : array_like, shape (n,), optional
         What is summed instead of counting.
+    box_size : float, optional
+        Period of every axis, same unit: across an edge the picture goes on at the other side, and every point is in it once
+        at most.
     method : {"auto", "compiled", "numpy", "datashader"}
         The compiled loop where numba is installed, else NumPy; or datashader, which gives the same counts.
 
@@ -103,6 +113,8 @@ def count_in_cells(
         msg = f"extent is {extent} and shape {shape}; give left < right, bottom < top, and one cell or more each way"
         raise InputError(msg)
     points = np.asarray(position)
+    if box_size is not None and points.ndim == 2 and points.shape[1] == 3:
+        points = _images(points, (x0, x1, y0, y1), AXES[axis], float(box_size))
     if points.ndim != 2 or points.shape[1] != 3:
         msg = f"position has the shape {points.shape}; give (n, 3)"
         raise InputError(msg)
@@ -206,9 +218,14 @@ def particle_map(
     image = np.zeros(shape)
     for rows, stored in particles.chunks("Coordinates"):
         weights = particles.physical("Masses", rows).to_value(u.Msun) if mass else None
-        position = _images(stored, code, AXES[axis], header.box_size)
         image += count_in_cells(
-            position, (code[0], code[1], code[2], code[3]), shape, axis=axis, weights=weights, method=method
+            stored,
+            (code[0], code[1], code[2], code[3]),
+            shape,
+            axis=axis,
+            weights=weights,
+            box_size=header.box_size or None,
+            method=method,
         )
     first, second = AXES[axis]
     return ParticleMap(image, extent, axis, ("xyz"[first], "xyz"[second]))
@@ -218,7 +235,7 @@ def _images(stored: Any, extent: tuple[float, ...], axes: tuple[int, int], box: 
     """Return positions as the periodic images that lie in a picture, where it reaches over an edge of the box."""
     position = stored
     for axis, (low, high) in zip(axes, (extent[:2], extent[2:]), strict=True):
-        if box > 0 and (low < 0 or high > box):
+        if low < 0 or high > box:
             position = np.array(position, dtype=np.float64)
             # A picture wider than the box has the box in its middle.
             begin = low if high - low <= box else 0.5 * (low + high - box)

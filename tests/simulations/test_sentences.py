@@ -71,7 +71,7 @@ def given():
         simulations.particle_map: {"snapshot": box, "kind": "stars", "axis": "z", "extent": None, "shape": (20, 20),
                                    "mass": False, "method": "auto"},
         count_in_cells: {"position": three, "extent": (0, 2, 0, 2), "shape": (4, 4), "axis": "z", "weights": None,
-                         "method": "numpy"},
+                         "box_size": 2.0, "method": "numpy"},
         simulations.read_snapshot: {"source": "no file"},
         simulations.read_groups: {"source": "no file", "header": box.header},
         simulations.compare_groups: {"groups": groups, "catalogue": None},

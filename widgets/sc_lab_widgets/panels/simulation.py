@@ -527,7 +527,9 @@ class SimulationPanel(Alone):
         if self._drawn == state:
             return
         self._drawn = state
-        image = count_in_cells(self._positions(), extent, (CELLS, CELLS), axis=controls.axis.value)
+        image = count_in_cells(
+            self._positions(), extent, (CELLS, CELLS), axis=controls.axis.value, box_size=self._box or None
+        )
         if image.sum() < _FEW:
             # Lone particles in cells of a screen pixel would hardly be seen.
             image = image.reshape(CELLS // 3, 3, CELLS // 3, 3).sum(axis=(1, 3))
