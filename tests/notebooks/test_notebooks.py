@@ -108,5 +108,13 @@ def test_notebook_is_short_and_begins_with_words(name: str) -> None:
     assert notebook.cells[0].source.startswith("# ")
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_of_a_notebook_need_no_network(name: str) -> None:
+    """Unless told otherwise, bokeh has the page fetch its scripts, and without a network figures stay blank."""
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert re.findall(r"output_notebook\((?!INLINE)", code) == []
+
+
 def test_the_tour_is_there() -> None:
     assert "00_tour.ipynb" in NOTEBOOKS
