@@ -364,3 +364,19 @@ def test_escape_gives_up_a_drag(session):
     panel.release()
     assert len(session.log) == steps + 1
     panel.close()
+
+
+def test_the_table_writes_three_digits_under_whole_heads(session):
+    """Every number has one notation to a column, every column a head, and every head room for its text."""
+    panel = TablePanel(session)
+    columns = {column.field: column for column in panel.table.columns}
+    assert all(column.title for column in columns.values())
+    # 7 px is a wide letter of the 12 px font of the table; padding and the arrow of a sorted column take 16 px.
+    assert all(column.width >= 7 * len(column.title) + 16 for column in columns.values())
+    for name in ("mass", "sigma_mass"):
+        form = columns[name].formatter
+        assert (form.precision, form.power_limit_low, form.power_limit_high) == (2, 0, 0)
+    for name in ("z", "mu", "age_onset", "r_eff", "dynamical_age", "z_form"):
+        assert "toPrecision(3)" in columns[name].formatter.template
+    assert not panel.table.reorderable
+    panel.close()

@@ -9,8 +9,8 @@ import numpy as np
 from bokeh.models import (
     ColumnDataSource,
     DataTable,
+    HTMLTemplateFormatter,
     LayoutDOM,
-    NumberFormatter,
     ScientificFormatter,
     StringFormatter,
     TableColumn,
@@ -32,7 +32,15 @@ _HEADS = {
     "dynamical_age": "Π",
     "z_form": "z_form",
 }
-_FORMATS = {"z": "0.000", "mu": "0.0", "age_onset": "0.0", "r_eff": "0.0", "dynamical_age": "0.0", "z_form": "0.00"}
+#: What spans decades is written with a power of ten in every row, so that rows compare at a glance.
+_POWERS = ("mass", "sigma_mass")
+#: Three significant digits, without a power of ten for the hundreds and thousands of an age or a magnification.
+_DIGITS = (
+    "<%= !Number.isFinite(value) ? '–' : Math.abs(value) < 999.5 ? value.toPrecision(3) "
+    ": String(Number(value.toPrecision(3))) %>"
+)
+#: Widths [px] that hold the heads with the arrow of a sorted column.
+_WIDTHS = {"mass": 88, "age_onset": 88, "r_eff": 88, "sigma_mass": 112, "z_form": 72}
 _COLUMNS = tuple(_HEADS)
 #: Rows sent at most: nobody scrolls further, and the filters are there.
 _MOST = 5_000
@@ -67,12 +75,14 @@ class TablePanel(Panel):
         ]
         for name in _COLUMNS:
             form = (
-                NumberFormatter(format=_FORMATS[name], nan_format="–")
-                if name in _FORMATS
-                else ScientificFormatter(precision=2, nan_format="–")
+                ScientificFormatter(precision=2, power_limit_low=0, power_limit_high=0, nan_format="–")
+                if name in _POWERS
+                else HTMLTemplateFormatter(template=_DIGITS)
             )
-            columns.append(TableColumn(field=name, title=_HEADS[name], width=64, formatter=form))
-        columns.insert(7, TableColumn(field="limit", title="", width=20, formatter=StringFormatter()))
+            width = _WIDTHS.get(name, 64)
+            columns.append(TableColumn(field=name, title=_HEADS[name], width=width, formatter=form))
+        before = [column.field for column in columns].index("r_eff")
+        columns.insert(before, TableColumn(field="limit", title="limit", width=56, formatter=StringFormatter()))
         self.table = DataTable(
             source=self.source,
             columns=columns,
@@ -83,7 +93,7 @@ class TablePanel(Panel):
             selectable=True,
             name="clump_table",
             stylesheets=[TABLE_STYLESHEET],
-            reorderable=True,
+            reorderable=False,  # it needs jquery-ui, which is not there: bokeh warned of it on the console
             autosize_mode="none",
             scroll_to_selection=True,
         )
