@@ -515,6 +515,26 @@ def test_the_printed_call_gives_the_same_fit(panel):
         np.testing.assert_array_equal(ours.samples[name], theirs.samples[name])
 
 
+def test_a_long_name_leaves_the_title_room_and_is_whole_below(calls):
+    """Both ends of a name stay in the title; redshift and magnification follow it, and the sentences tell it whole."""
+    out = table()
+    name = "a_field_with_a_long_name-a_galaxy_with_a_long_name-and_a_clump_of_it-0001"
+    out["id"] = ["c0" * 15, *(f"c{i}" for i in range(1, 5)), name]
+    panel = SedPanel(_validated(out))
+    panel.host.select([5])
+    shown, z, mu = panel.figures["sed"].title.text.split(" · ")
+    assert len(shown) == 30
+    assert shown.startswith("a_field_with")
+    assert shown.endswith("of_it-0001")
+    assert "…" in shown
+    assert (z, mu) == ("z = 6", "μ = 100")
+    assert f"clump {name}" in panel._words.value
+    panel.host.select([0])
+    assert panel.figures["sed"].title.text.startswith("c0" * 15 + " · ")  # thirty letters are not cut
+    assert "clump c0" not in panel._words.value
+    panel.close()
+
+
 def test_hostile_names_stay_text(calls):
     out = table()
     name = "c0\nimport os  # $$x$$ <img src=x onerror=alert(1)>"

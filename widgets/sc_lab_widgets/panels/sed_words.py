@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_html", "number", "sentences", "title_of", "waiting"]
 
+#: Letters of a clump's name in a title: with more, redshift and magnification leave a figure of usual width.
+_LONGEST: Final = 30
 _PRIORS: Final = {
     "age": ("age uniform", " Myr"),
     "a_v": ("A_V uniform", " mag"),
@@ -38,8 +40,13 @@ def number(value: float, form: str = "g") -> str:
     return format(value, form).replace("-", "−")
 
 
+def _short(name: str) -> str:
+    """Return a name that leaves a title room for the rest; its two ends are kept, which tell clumps apart."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 11]}…{name[-10:]}"
+
+
 def title_of(light: Light, choice: Choice, n_selected: int) -> str:
-    """Return the title of the figure: which clump, and where it is.
+    """Return the title of the figure: which clump, its name cut when it is long, and where it is.
 
     Parameters
     ----------
@@ -53,7 +60,7 @@ def title_of(light: Light, choice: Choice, n_selected: int) -> str:
     z = choice.redshift(light)
     own = " (yours)" if choice.z is not None else ""
     parts = [
-        light.id,
+        _short(light.id),
         f"z = {z:.4g}{own}" if np.isfinite(z) else "no redshift",
         f"μ = {light.mu:.3g}" if np.isfinite(light.mu) else "no magnification",
     ]
@@ -135,6 +142,8 @@ def sentences(light: Light, choice: Choice, fit: Any) -> list[str]:
         else "mass and rates as observed: no magnification is known",
     )
     out = [" · ".join(part for part in model if part), " · ".join(numbers), f"priors: {_priors(choice)}"]
+    if _short(light.id) != light.id:
+        out.insert(0, f"clump {light.id}")  # whole, since the title cuts it
     n_seen = int((choice.used(light) & light.detected).sum())
     if n_seen < LEAST:
         out.append(
