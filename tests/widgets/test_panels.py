@@ -366,6 +366,20 @@ def test_escape_gives_up_a_drag(session):
     panel.close()
 
 
+def test_a_histogram_says_how_many_values_its_first_bin_holds_from_below(session):
+    """The axis reaches down 8 dex from the largest value; the bar at its end looked as if the values lay there."""
+    catalog = session.catalog.copy()
+    plain = HistogramPanel(catalog, quantities=("sfr",))
+    assert "below" not in plain.figures["histogram_sfr"].title.text
+    rows = np.flatnonzero(~plain.host.population.removed & np.isfinite(plain.host.population.values("sfr")))[:2]
+    plain.close()
+    catalog["sfr"][rows] = np.nanmax(np.ma.filled(catalog["sfr"], np.nan)) * 1e-12
+    panel = HistogramPanel(catalog, quantities=("sfr", "z"))
+    assert panel.figures["histogram_sfr"].title.text.endswith(", first bin holds 2 from below")
+    assert "below" not in panel.figures["histogram_z"].title.text
+    panel.close()
+
+
 def test_the_table_writes_three_digits_under_whole_heads(session):
     """Every number has one notation to a column, every column a head, and every head room for its text."""
     panel = TablePanel(session)

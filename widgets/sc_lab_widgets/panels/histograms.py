@@ -172,6 +172,11 @@ class HistogramPanel(Panel):
             title = _counts(
                 int(histogram.candidates.sum()), int(self.host.population.candidate.sum()), histogram.n_missing
             )
+            if entry.log:
+                # Values many decades below the largest would press the others together: they count in the first bin.
+                population = self.host.population
+                below = int(np.count_nonzero((population.scaled(name) < low) & ~population.removed))
+                title += f", first bin holds {below} from below" if below else ""
             if plot.xaxis[0].axis_label != label:
                 plot.xaxis[0].axis_label = label
             if plot.title.text != title:
