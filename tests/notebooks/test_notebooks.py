@@ -116,5 +116,14 @@ def test_figures_of_a_notebook_need_no_network(name: str) -> None:
     assert re.findall(r"output_notebook\((?!INLINE)", code) == []
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_of_a_notebook_name_what_they_show(name: str) -> None:
+    """Solar masses have one sign in all labels, and an image has a colour bar."""
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert [text for cell in cells for text in re.findall(r'"[^"\n]*\[[^]"\n]*Msun[^"\n]*"', cell)] == []
+    assert [cell for cell in cells if re.search(r"\.image\(", cell) and "color_bar(" not in cell] == []
+
+
 def test_the_tour_is_there() -> None:
     assert "00_tour.ipynb" in NOTEBOOKS
