@@ -35,11 +35,22 @@ wb = Workbench(field, clumps=detect_clumps(field))
 wb"""
 
 
+#: What of an output lies inside the frame that the notebook scrolls in: below it a picture shows the bars of JupyterLab.
+SEEN = """element => {
+    const box = element.getBoundingClientRect()
+    const frame = element.closest(".jp-WindowedPanel-outer").getBoundingClientRect()
+    const [top, bottom] = [Math.max(box.top, frame.top), Math.min(box.bottom, frame.bottom)]
+    return {x: box.left, y: top, width: box.width, height: bottom - top}
+}"""
+
+
 def shoot(browser: Browser, name: str) -> None:
-    """Photograph the output of the notebook's only cell."""
+    """Photograph what is seen of the output of the notebook's only cell."""
     browser.pause(1.5)
     path = OUT / f"{name}.png"
-    browser.page.locator(".jp-OutputArea-output").first.screenshot(path=str(path))
+    output = browser.page.locator(".jp-OutputArea-output").first
+    output.scroll_into_view_if_needed()
+    browser.page.screenshot(path=str(path), clip=output.evaluate(SEEN))
     # A palette is enough for a plot, and a third of the size.
     Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e3:.0f} kB")
