@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from browser import Browser
 from conftest import ROOT
@@ -110,7 +111,11 @@ def test_tool_tips_show_the_attacks_as_text(attacked: Browser) -> None:
         "m.y_range.start, m.y_range.end]; }"
     )
     seen = set()
-    for name, x, y in zip(names, magnitude, radius, strict=True):
+    # Those that stand alone first: under a pointer on a crowd it is others that are named.
+    places = np.column_stack([magnitude, 5 * np.log(np.array(radius, dtype=float))])
+    apart = np.sort(np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1)), axis=1)[:, 1]
+    for row in np.argsort(-apart).tolist():
+        name, x, y = names[row], magnitude[row], radius[row]
         attack = next(a for a in ATTACKS if name.startswith(a))
         inside = frame[0] + 0.5 < x < frame[1] - 0.5 and frame[2] * 1.2 < y < frame[3] / 1.2
         if attack in seen or not inside:
